@@ -1,0 +1,384 @@
+//! The only place that starts a process.
+//!
+//! Arguments are vectors, never a shell string. Children get a null stdin, `LC_ALL=C`, `TZ=UTC`
+//! and a process group of their own; Ctrl-C kills the whole group, so nothing is left behind.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::{fsx, interrupt};
+
+/// How often a waiting loop looks for Ctrl-C.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A command to run.
+#[derive(Debug, Clone)]
+pub struct Cmd {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, Option<OsString>)>,
+    cwd: Option<PathBuf>,
+}
+
+/// What a finished process printed.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// How it ended.
+    pub status: ExitStatus,
+}
+
+impl Output {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl Cmd {
+    /// A command by name (looked up in PATH) or path.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Cmd { program: program.as_ref().to_owned(), args: Vec::new(), env: Vec::new(), cwd: None }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self
+    }
+
+    /// Removes an environment variable.
+    #[must_use]
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.env.push((key.as_ref().to_owned(), None));
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
+        self.cwd = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// The command as one would type it, quoted for a POSIX shell.
+    pub fn display(&self) -> String {
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|word| quote(&word.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn command(&self) -> Command {
+        #[expect(clippy::disallowed_methods, reason = "this module owns process creation")]
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC");
+        for (key, value) in &self.env {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        if let Some(dir) = &self.cwd {
+            command.current_dir(dir);
+        }
+        command
+    }
+
+    fn start_error(&self, cause: &std::io::Error) -> Error {
+        let name = self.program.to_string_lossy();
+        let error = Error::new(format!("cannot start `{name}`")).caused_by(fsx::describe(cause));
+        if cause.kind() == std::io::ErrorKind::NotFound {
+            error.hint("`bimg doctor` names the package that holds it")
+        } else {
+            error
+        }
+    }
+
+    /// Starts the process in its own group with pipes as asked for.
+    pub fn spawn(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Group> {
+        interrupt::check()?;
+        let child = self
+            .command()
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()
+            .map_err(|cause| self.start_error(&cause))?;
+        Ok(Group { child, reaped: false })
+    }
+
+    /// Runs to the end and returns what it printed, whatever its status.
+    pub fn output(&self) -> Result<Output> {
+        let mut group = self.spawn(Stdio::null(), Stdio::piped(), Stdio::piped())?;
+        let stdout = group.child.stdout.take();
+        let stderr = group.child.stderr.take();
+        let drain = |pipe: Option<Box<dyn Read + Send>>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                if let Some(mut pipe) = pipe {
+                    // A broken pipe only cuts the text short; the exit status tells of failure.
+                    let _ = pipe.read_to_end(&mut bytes);
+                }
+                bytes
+            })
+        };
+        let stdout = drain(stdout.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+        let stderr = drain(stderr.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+        let status = group.wait()?;
+        Ok(Output {
+            stdout: stdout.join().unwrap_or_default(),
+            stderr: stderr.join().unwrap_or_default(),
+            status,
+        })
+    }
+
+    /// Runs to the end; a status other than 0 is an error with the tail of stderr.
+    pub fn check(&self) -> Result<Output> {
+        let output = self.output()?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        Err(self.failed(output.status).caused_by(tail(&String::from_utf8_lossy(&output.stderr), 10)))
+    }
+
+    /// Runs to the end with stdout and stderr, in order, appended to the log at `log`; each line also
+    /// goes to `on_line`. A status other than 0 is an error that names the log.
+    pub fn run_logged(&self, log: &Path, on_line: &mut dyn FnMut(&str)) -> Result<()> {
+        let write_error = |cause: std::io::Error| fsx::io_error("write", log, &cause);
+        if let Some(parent) = log.parent() {
+            fsx::create_dir_all(parent)?;
+        }
+        let mut file = File::options().create(true).append(true).open(log).map_err(write_error)?;
+        writeln!(file, "$ {}", self.display()).map_err(write_error)?;
+        let (reader, writer) = std::io::pipe().map_err(write_error)?;
+        let twin = writer.try_clone().map_err(write_error)?;
+        let mut group = self.spawn(Stdio::null(), Stdio::from(writer), Stdio::from(twin))?;
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(reader);
+            let mut line = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+                if sender.send(std::mem::take(&mut line)).is_err() {
+                    break;
+                }
+            }
+        });
+        loop {
+            match lines.recv_timeout(POLL) {
+                Ok(line) => {
+                    file.write_all(&line).map_err(write_error)?;
+                    on_line(String::from_utf8_lossy(&line).trim_end());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    // A grandchild may hold the pipe open after the child is gone: do not wait for it.
+                    if group.try_wait()?.is_some() {
+                        while let Ok(line) = lines.recv_timeout(POLL) {
+                            file.write_all(&line).map_err(write_error)?;
+                            on_line(String::from_utf8_lossy(&line).trim_end());
+                        }
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            interrupt::check()?;
+        }
+        let status = group.wait()?;
+        if status.success() { Ok(()) } else { Err(self.failed(status).log(log)) }
+    }
+
+    /// Runs on the user's terminal: stdin, stdout and stderr are ours, and so is the process group.
+    pub fn interactive(&self) -> Result<ExitStatus> {
+        self.command().stdin(Stdio::inherit()).status().map_err(|cause| self.start_error(&cause))
+    }
+
+    /// The error for a status other than 0.
+    pub fn failed(&self, status: ExitStatus) -> Error {
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended without a status".to_string(),
+        };
+        Error::new(format!("`{}` {how}", shorten(&self.display())))
+    }
+}
+
+/// A running process and its group; killed, all of it, when dropped.
+#[derive(Debug)]
+pub struct Group {
+    /// The process; its pipes can be taken.
+    pub child: Child,
+    reaped: bool,
+}
+
+impl Group {
+    /// Takes the write end of its stdin.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        let status = self
+            .child
+            .try_wait()
+            .map_err(|cause| Error::new("cannot wait for a process").caused_by(cause))?;
+        self.reaped |= status.is_some();
+        Ok(status)
+    }
+
+    /// Waits for the end; on Ctrl-C kills the group and fails.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            interrupt::check()?;
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(POLL);
+        }
+    }
+
+    /// Ends the whole group: SIGTERM, then SIGKILL after a second.
+    pub fn kill(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        if self.reaped {
+            return;
+        }
+        let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) else { return };
+        // Errors mean that the group is gone already, which is what we want.
+        let _ = kill_process_group(pid, Signal::TERM);
+        for _ in 0..20 {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
+        let _ = kill_process_group(pid, Signal::KILL);
+        let _ = self.child.wait();
+        self.reaped = true;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The last `lines` lines of a tool's output.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.trim_end().lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Finds a program in PATH.
+pub fn which(program: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let is_program = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| is_program(path));
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| is_program(path))
+}
+
+/// Quotes a word for a POSIX shell, only when it needs it.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn shorten(command: &str) -> String {
+    const MAX: usize = 160;
+    if command.chars().count() <= MAX {
+        return command.to_string();
+    }
+    let head: String = command.chars().take(MAX).collect();
+    format!("{head}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_and_status() {
+        let out = Cmd::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]).output().unwrap();
+        assert_eq!(
+            (out.text().as_str(), out.stderr.as_slice(), out.status.code()),
+            ("out\n", b"err\n".as_slice(), Some(3))
+        );
+        let error = Cmd::new("sh").args(["-c", "echo why >&2; exit 3"]).check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c 'echo why >&2; exit 3'` exited with status 3\n  caused by: why"
+        );
+    }
+
+    #[test]
+    fn a_missing_program_says_so() {
+        let error = Cmd::new("no-such-program").output().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot start `no-such-program`\n  caused by: No such file or directory\n\nhint: `bimg doctor` names the package that holds it"
+        );
+    }
+
+    #[test]
+    fn logged_lines_keep_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log/x.log");
+        let mut lines = Vec::new();
+        Cmd::new("sh")
+            .args(["-c", "echo a; echo b >&2; echo c"])
+            .run_logged(&log, &mut |line| lines.push(line.to_string()))
+            .unwrap();
+        assert_eq!(lines, ["a", "b", "c"]);
+        assert!(fsx::read_to_string(&log).unwrap().ends_with("a\nb\nc\n"));
+    }
+
+    #[test]
+    fn quoting_survives_a_shell() {
+        for word in ["plain", "two words", "it's", "$(reboot)", "", "a;b"] {
+            let echoed = Cmd::new("sh").args(["-c", &format!("printf %s {}", quote(word))]).check().unwrap();
+            assert_eq!(echoed.text(), word);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Files, with the path in every error, and the one way to put a file in place.
+//!
+//! Nothing half-written ever carries a final name: [`AtomicFile`] writes `NAME.partial` beside the
+//! target, syncs it and renames it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// An error about `path`: `cannot read \`path\``, caused by what the system said.
+pub fn io_error(verb: &str, path: &Path, cause: &std::io::Error) -> Error {
+    let mut error = Error::new(format!("cannot {verb} `{}`", path.display())).caused_by(describe(cause));
+    if cause.kind() == std::io::ErrorKind::StorageFull {
+        error = error.hint("free some room on that disk, or point `--build-dir` and `--out` to another one");
+    }
+    error
+}
+
+/// The system's words without Rust's `(os error N)`.
+pub fn describe(cause: &std::io::Error) -> String {
+    let text = cause.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_string(),
+        None => text,
+    }
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|cause| io_error("read", path, &cause))
+}
+
+/// Reads a whole UTF-8 file.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|cause| io_error("read", path, &cause))
+}
+
+/// Reads a whole UTF-8 file, `None` when there is none.
+pub fn read_optional(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(io_error("read", path, &cause)),
+    }
+}
+
+/// Opens for reading.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|cause| io_error("open", path, &cause))
+}
+
+/// Makes a directory and its parents.
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|cause| io_error("create", path, &cause))
+}
+
+/// Removes a directory tree; fine when there is none.
+pub fn remove_dir_all(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, &cause)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; fine when there is none.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, &cause)),
+        _ => Ok(()),
+    }
+}
+
+/// Renames within one filesystem and syncs the directory.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|cause| io_error("rename to", to, &cause))?;
+    sync_parent(to)
+}
+
+/// Puts `bytes` under `path`, atomically.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.file().write_all(bytes).map_err(|cause| io_error("write", path, &cause))?;
+    file.commit()
+}
+
+/// The side name under which a file is written before it is whole.
+pub fn partial_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
+/// A file being written beside its target. Dropped uncommitted, it removes what it wrote.
+#[derive(Debug)]
+pub struct AtomicFile {
+    file: File,
+    partial: PathBuf,
+    target: PathBuf,
+    done: bool,
+}
+
+impl AtomicFile {
+    /// Opens `NAME.partial`, making the directory when needed and truncating what an earlier run left.
+    pub fn create(target: &Path) -> Result<Self> {
+        if let Some(parent) = target.parent() {
+            create_dir_all(parent)?;
+        }
+        let partial = partial_name(target);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&partial)
+            .map_err(|cause| io_error("create", &partial, &cause))?;
+        Ok(AtomicFile { file, partial, target: target.to_owned(), done: false })
+    }
+
+    /// The open file.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Where the bytes are for now.
+    pub fn partial_path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Syncs and renames to the final name.
+    pub fn commit(mut self) -> Result<()> {
+        self.file.sync_all().map_err(|cause| io_error("sync", &self.partial, &cause))?;
+        rename(&self.partial, &self.target)?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if !self.done {
+            // Best effort: a leftover partial is harmless, the next run truncates it.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|cause| io_error("sync", parent, &cause))
+}

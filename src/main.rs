@@ -1,0 +1,3 @@
+//! bimg: parse, run, render the error, exit code.
+
+fn main() {}

@@ -1,0 +1,128 @@
+//! Sizes and offsets with their units.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Bytes: a size, or an offset from the start of a disk or partition.
+///
+/// Written in profiles as a number with an optional binary suffix: `512`, `8K`, `4M`, `64MiB`, `1G`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// From mebibytes.
+    pub const fn mib(n: u64) -> Self {
+        ByteSize(n << 20)
+    }
+
+    /// Rounded up to a multiple of `unit` (not zero).
+    #[must_use]
+    pub fn align_up(self, unit: ByteSize) -> Self {
+        ByteSize(self.0.div_ceil(unit.0) * unit.0)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || {
+            Error::usage(format!("`{text}` is not a size"))
+                .hint("write bytes, or a number with K, M, G or T: `512`, `8K`, `64M`")
+        };
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = text[..digits].parse().map_err(|_| bad())?;
+        let shift = match text[digits..].trim_start().trim_end_matches("iB") {
+            "" | "B" => 0,
+            "k" | "K" => 10,
+            "M" => 20,
+            "G" => 30,
+            "T" => 40,
+            _ => return Err(bad()),
+        };
+        number.checked_mul(1 << shift).map(ByteSize).ok_or_else(bad)
+    }
+}
+
+/// For people: `8 KiB`, `61.5 MiB`.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut value = self.0 as f64;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        if self.0.is_multiple_of(1 << (10 * unit)) {
+            write!(f, "{value:.0} {}", UNITS[unit])
+        } else {
+            write!(f, "{value:.1} {}", UNITS[unit])
+        }
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(u64),
+            Text(String),
+        }
+        match Raw::deserialize(deserializer)
+            .map_err(|_| serde::de::Error::custom("expected a size such as `64M` or a number of bytes"))?
+        {
+            Raw::Number(n) => Ok(ByteSize(n)),
+            Raw::Text(text) => text.parse().map_err(|error: Error| {
+                serde::de::Error::custom(format!(
+                    "{}; {}",
+                    error.chain().next().unwrap_or_default(),
+                    error.hint_text().unwrap_or_default()
+                ))
+            }),
+        }
+    }
+}
+
+impl schemars::JsonSchema for ByteSize {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ByteSize".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A size or offset: bytes, or a number with K, M, G or T (binary).",
+            "oneOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "string", "pattern": "^[0-9]+ ?([kKMGT](iB)?|B)?$" }
+            ]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_and_prints() {
+        assert_eq!("8K".parse::<ByteSize>().unwrap().0, 8192);
+        assert_eq!("64 MiB".parse::<ByteSize>().unwrap(), ByteSize::mib(64));
+        assert_eq!("512".parse::<ByteSize>().unwrap().0, 512);
+        assert!("x8".parse::<ByteSize>().is_err());
+        assert!("99999999999999T".parse::<ByteSize>().is_err());
+        assert_eq!(ByteSize(8192).to_string(), "8 KiB");
+        assert_eq!(ByteSize(64_487_424).to_string(), "61.5 MiB");
+    }
+}
