@@ -6,11 +6,25 @@
 //! boards/rpi4.toml -> Board -> Plan -> stages -> artifacts -> out/rpi4/rpi4.img
 //! ```
 
+pub mod board;
+pub mod boot;
+pub mod cli;
 pub mod digest;
+pub mod disk;
+pub mod doctor;
+pub mod emulate;
 pub mod error;
 pub mod exec;
+pub mod filesystem;
 pub mod fsx;
 pub mod interrupt;
+pub mod kernel;
+pub mod ops;
+pub mod plan;
 pub mod progress;
+pub mod rootfs;
+pub mod source;
+pub mod toolchain;
 pub mod tree;
+pub mod ui;
 pub mod units;

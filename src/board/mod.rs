@@ -1,0 +1,1 @@
+//! Board profiles: `boards/*.toml` read, validated, resolved.

@@ -1,0 +1,1 @@
+//! Is this host ready? Tools and versions, packages that hold them, disk and memory room.

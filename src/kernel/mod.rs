@@ -1,0 +1,1 @@
+//! The kernel pipeline: configure, check, make, install modules, collect artifacts.

@@ -1,0 +1,1 @@
+//! Root filesystem layers: Debian packages, tar, directory, overlays, modules, provisioning.

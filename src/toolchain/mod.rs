@@ -1,0 +1,1 @@
+//! Cross toolchains as data: `toolchains/*.toml`.

@@ -1,0 +1,1 @@
+//! What a person or a program sees: progress bars, plain lines, JSON events, errors.
