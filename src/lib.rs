@@ -6,6 +6,7 @@
 //! boards/rpi4.toml -> Board -> Plan -> stages -> artifacts -> out/rpi4/rpi4.img
 //! ```
 
+pub mod arch;
 pub mod board;
 pub mod boot;
 pub mod cli;
