@@ -98,7 +98,8 @@ impl Cmd {
     fn command(&self) -> Command {
         #[expect(clippy::disallowed_methods, reason = "this module owns process creation")]
         let mut command = Command::new(&self.program);
-        command.args(&self.args).stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC");
+        command.args(&self.args).stdin(Stdio::null());
+        command.env("LC_ALL", "C").env("TZ", "UTC").env("PATH", search_path());
         for (key, value) in &self.env {
             match value {
                 Some(value) => command.env(key, value),
@@ -301,8 +302,28 @@ pub fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Finds a program in PATH.
+/// Where programs are looked for: the user's PATH, then the system directories, which Debian leaves
+/// out of a user's PATH although `depmod` and `mke2fs` live there.
+pub fn search_path() -> OsString {
+    const SYSTEM: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+    let mut path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
+    let present: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    for dir in SYSTEM {
+        if !present.iter().any(|known| known == Path::new(dir)) {
+            path.push(":");
+            path.push(dir);
+        }
+    }
+    path
+}
+
+/// Finds a program in [`search_path`].
 pub fn which(program: &str) -> Option<PathBuf> {
+    which_in(program, &search_path())
+}
+
+/// Finds a program in the directories of `path`.
+pub fn which_in(program: &str, path: &OsStr) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let is_program = |path: &Path| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
@@ -310,9 +331,7 @@ pub fn which(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| is_program(path));
     }
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|dir| dir.join(program))
-        .find(|path| is_program(path))
+    std::env::split_paths(path).map(|dir| dir.join(program)).find(|path| is_program(path))
 }
 
 /// Quotes a word for a POSIX shell, only when it needs it.
