@@ -10,6 +10,7 @@ pub mod arch;
 pub mod board;
 pub mod boot;
 pub mod cli;
+pub mod data;
 pub mod digest;
 pub mod disk;
 pub mod doctor;
