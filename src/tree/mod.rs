@@ -4,6 +4,9 @@
 //! filesystem writer consumes the result. Names are held apart from inodes, as in a filesystem, so
 //! that hard links survive. Iteration is sorted by path: nothing here depends on directory order.
 
+pub mod directory;
+pub mod tar;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -251,6 +254,20 @@ impl Tree {
         self.inodes.push(inode);
         self.names.insert(path, id);
         Ok(id)
+    }
+
+    /// [`Tree::insert`] for an entry of a layer: a directory over a symbolic link is an error, because
+    /// it would cut off everything behind the link (`lib` over `lib -> usr/lib`).
+    pub fn lay(&mut self, path: TreePath, inode: Inode) -> Result<InodeId> {
+        if inode.kind == Kind::Directory
+            && let Some(Inode { kind: Kind::Symlink(target), .. }) = self.get(&path)
+        {
+            return Err(Error::new(format!(
+                "`{path}` is a directory, but a symbolic link to `{target}` below"
+            ))
+            .hint("a layer cannot write through a symbolic link; give the real path"));
+        }
+        self.insert(path, inode)
     }
 
     /// Makes `path` another name of what `target` names; not for directories.

@@ -1,0 +1,230 @@
+use std::time::Instant;
+
+use ::tar::{Builder, EntryType, Header};
+
+use super::*;
+
+fn header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(5);
+    header
+}
+
+/// A header whose name no sane writer would give it.
+fn raw_name(name: &str, kind: EntryType, size: u64) -> Header {
+    let mut header = header(kind, size);
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_cksum();
+    header
+}
+
+fn archive(fill: impl FnOnce(&mut Builder<Vec<u8>>)) -> tempfile::NamedTempFile {
+    let mut builder = Builder::new(Vec::new());
+    fill(&mut builder);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), builder.into_inner().unwrap()).unwrap();
+    file
+}
+
+fn read(file: &tempfile::NamedTempFile) -> Result<Tree> {
+    let mut tree = Tree::new(Timestamp::default());
+    lay(&mut tree, file.path())?;
+    Ok(tree)
+}
+
+fn refusal(file: &tempfile::NamedTempFile) -> String {
+    let text = read(file).unwrap_err().to_string();
+    text.replace(&file.path().display().to_string(), "base.tar")
+}
+
+fn inode<'a>(tree: &'a Tree, path: &str) -> &'a Inode {
+    tree.get(&TreePath::new(path).unwrap()).unwrap()
+}
+
+fn text(tree: &Tree, path: &str) -> String {
+    let Kind::File(content) = &inode(tree, path).kind else { panic!("{path} is no file") };
+    let mut text = String::new();
+    content.open().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn every_kind_of_entry_survives() {
+    let long = format!("./{}/{}", "d".repeat(120), "f".repeat(120));
+    let file = archive(|tar| {
+        let mut file = header(EntryType::Regular, 5);
+        file.set_mode(0o4755);
+        file.set_uid(4_000_000_000);
+        file.set_gid(70_000);
+        tar.append_data(&mut file, "./a", &b"hello"[..]).unwrap();
+        tar.append_data(&mut header(EntryType::Regular, 600), &long, &[b'x'; 600][..]).unwrap();
+        let mut link = header(EntryType::Link, 0);
+        tar.append_link(&mut link, "hard", "./a").unwrap();
+        tar.append_link(&mut header(EntryType::Symlink, 0), "soft", "/abs/olute").unwrap();
+        let mut device = header(EntryType::Char, 0);
+        device.set_device_major(5).unwrap();
+        device.set_device_minor(1).unwrap();
+        tar.append_data(&mut device, "dev/console", std::io::empty()).unwrap();
+        tar.append_data(&mut header(EntryType::Fifo, 0), "fifo", std::io::empty()).unwrap();
+        tar.append_data(&mut header(EntryType::Directory, 0), "empty/", std::io::empty()).unwrap();
+    });
+    let tree = read(&file).unwrap();
+    let a = inode(&tree, "a");
+    assert_eq!((a.meta.mode, a.meta.uid, a.meta.gid, a.meta.mtime.secs), (0o4755, 4_000_000_000, 70_000, 5));
+    assert_eq!(text(&tree, "a"), "hello");
+    assert_eq!(text(&tree, &long).len(), 600);
+    assert_eq!(inode(&tree, "soft").kind, Kind::Symlink("/abs/olute".to_string()));
+    assert_eq!(inode(&tree, "dev/console").kind, Kind::CharDevice { major: 5, minor: 1 });
+    assert_eq!(inode(&tree, "fifo").kind, Kind::Fifo);
+    assert_eq!(inode(&tree, "empty").kind, Kind::Directory);
+    let ids: Vec<_> =
+        tree.iter().filter(|(path, ..)| ["a", "hard"].contains(&path.as_str())).map(|it| it.1).collect();
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[test]
+fn pax_headers_carry_binary_attributes_and_fractions_of_a_second() {
+    let capability = b"\x01\x00\x00\x02\n\n=\x00";
+    let file = archive(|tar| {
+        let records: [(&str, &[u8]); 3] = [
+            ("mtime", b"-1.25"),
+            ("SCHILY.xattr.security.capability", capability),
+            ("SCHILY.xattr.user.empty", b""),
+        ];
+        tar.append_pax_extensions(records).unwrap();
+        tar.append_data(&mut header(EntryType::Regular, 1), "ping", &b"x"[..]).unwrap();
+        tar.append_data(&mut header(EntryType::Regular, 1), "plain", &b"x"[..]).unwrap();
+    });
+    let tree = read(&file).unwrap();
+    let ping = &inode(&tree, "ping").meta;
+    assert_eq!(ping.mtime, Timestamp { secs: -2, nanos: 750_000_000 });
+    assert_eq!(ping.xattrs["security.capability"], capability);
+    assert_eq!(ping.xattrs["user.empty"], b"");
+    assert!(inode(&tree, "plain").meta.xattrs.is_empty());
+}
+
+#[test]
+fn a_path_that_leaves_the_root_is_refused_by_layer_and_entry() {
+    let file = archive(|tar| {
+        tar.append(&raw_name("../../etc/cron.d/x", EntryType::Regular, 0), std::io::empty()).unwrap();
+    });
+    assert_eq!(
+        refusal(&file),
+        "cannot use the layer `base.tar`\n  \
+         caused by: path `../../etc/cron.d/x` leaves its root with `..`\n\n\
+         hint: paths in a layer may not hold `..`"
+    );
+}
+
+#[test]
+fn an_absolute_path_is_refused_by_layer_and_entry() {
+    let file = archive(|tar| {
+        tar.append(&raw_name("/etc/passwd", EntryType::Regular, 0), std::io::empty()).unwrap();
+    });
+    assert_eq!(
+        refusal(&file),
+        "cannot use the layer `base.tar`\n  \
+         caused by: path `/etc/passwd` is absolute\n\n\
+         hint: paths in a layer are relative to its root"
+    );
+}
+
+#[test]
+fn a_hard_link_out_of_the_root_is_refused() {
+    let file = archive(|tar| {
+        let mut link = raw_name("x", EntryType::Link, 0);
+        link.set_link_name_literal("/etc/shadow").unwrap();
+        link.set_cksum();
+        tar.append(&link, std::io::empty()).unwrap();
+    });
+    assert_eq!(
+        refusal(&file),
+        "cannot use the layer `base.tar`\n  caused by: entry `x`\n  \
+         caused by: path `/etc/shadow` is absolute\n\n\
+         hint: paths in a layer are relative to its root"
+    );
+}
+
+#[test]
+fn nothing_is_written_through_a_symbolic_link_of_the_archive() {
+    let file = archive(|tar| {
+        tar.append_link(&mut header(EntryType::Symlink, 0), "etc", "/").unwrap();
+        tar.append_data(&mut header(EntryType::Regular, 0), "etc/passwd", std::io::empty()).unwrap();
+    });
+    assert!(refusal(&file).contains("`/etc/passwd` lies below `/etc`, which is not a directory"));
+    let file = archive(|tar| {
+        tar.append_link(&mut header(EntryType::Symlink, 0), "lib", "usr/lib").unwrap();
+        tar.append_data(&mut header(EntryType::Directory, 0), "lib/", std::io::empty()).unwrap();
+    });
+    assert!(refusal(&file).contains("`/lib` is a directory, but a symbolic link to `usr/lib` below"));
+}
+
+#[test]
+fn damage_is_told_apart() {
+    let whole = archive(|tar| {
+        tar.append_data(&mut header(EntryType::Regular, 5000), "big", &[0; 5000][..]).unwrap();
+    });
+    let bytes = std::fs::read(whole.path()).unwrap();
+    for (cut, why) in
+        [(700, "entry `big`\n  caused by: it ends in the middle"), (300, "it ends in the middle")]
+    {
+        std::fs::write(whole.path(), &bytes[..cut]).unwrap();
+        assert!(refusal(&whole).contains(why), "{}", refusal(&whole));
+    }
+    std::fs::write(whole.path(), [b'x'; 1024]).unwrap();
+    assert_eq!(refusal(&whole), "cannot use the layer `base.tar`\n  caused by: it is not a tar file");
+    let sparse = archive(|tar| {
+        tar.append(&raw_name("hole", EntryType::GNUSparse, 0), std::io::empty()).unwrap();
+    });
+    assert!(refusal(&sparse).contains("entry `hole` is stored sparse"));
+    let lying = archive(|tar| {
+        let mut huge = header(EntryType::Regular, 0);
+        huge.set_size(u64::MAX - 5);
+        huge.set_path("lie").unwrap();
+        huge.set_cksum();
+        tar.append(&huge, std::io::empty()).unwrap();
+    });
+    assert!(refusal(&lying).contains("entry `lie`"), "{}", refusal(&lying));
+}
+
+#[test]
+fn compressed_archives_give_the_same_tree() {
+    let plain = archive(|tar| {
+        tar.append_data(&mut header(EntryType::Regular, 5), "a", &b"hello"[..]).unwrap();
+    });
+    let bytes = std::fs::read(plain.path()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&bytes).unwrap();
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
+    xz.write_all(&bytes).unwrap();
+    let zst = zstd::encode_all(&bytes[..], 1).unwrap();
+    for packed in [gz.finish().unwrap(), xz.finish().unwrap(), zst] {
+        let file = dir.path().join("packed");
+        std::fs::write(&file, &packed).unwrap();
+        let unpacked = uncompressed(&file, dir.path()).unwrap();
+        assert_eq!(std::fs::read(&unpacked).unwrap(), bytes);
+        std::fs::write(&file, &packed[..packed.len() - 9]).unwrap();
+        let error = uncompressed(&file, dir.path()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot decompress `"), "{error}");
+    }
+    assert_eq!(uncompressed(plain.path(), dir.path()).unwrap(), plain.path());
+}
+
+#[test]
+fn twenty_thousand_entries_are_read_at_once() {
+    let file = archive(|tar| {
+        for i in 0..20_000 {
+            tar.append_data(&mut header(EntryType::Regular, 3), format!("usr/{}/{i}", i % 97), &b"abc"[..])
+                .unwrap();
+        }
+    });
+    let start = Instant::now();
+    let tree = read(&file).unwrap();
+    assert_eq!(tree.len(), 20_000 + 97 + 2);
+    // The goal is below 0.2 s; the bound leaves room for an unoptimised build on a busy machine.
+    assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
+}
