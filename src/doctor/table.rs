@@ -170,10 +170,13 @@ pub const TOOLS: &[Tool] = &[
     some("logs in to boards", row("ssh", "", PRESENT, ["openssh-client", "openssh-clients", "openssh"])),
 ];
 
-/// The row that speaks for a tool: its own, or for a cross tool that of its last part.
+/// The row that speaks for a tool: its own, for `clang-16` that of `clang`, for a cross tool that of
+/// its last part.
 pub fn lookup(name: &str) -> Option<&'static Tool> {
     let own = |name: &str| TOOLS.iter().find(|tool| tool.name == name);
     let base = name.rsplit('/').next().unwrap_or(name);
+    let base = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches('-');
+    let base = if own(name).is_some() { name } else { base };
     own(base).or_else(|| own(base.rsplit_once("-linux-").and_then(|(_, rest)| rest.rsplit('-').next())?))
 }
 
@@ -198,6 +201,9 @@ mod tests {
         assert_eq!(lookup("aarch64-linux-gnu-gcc").unwrap().name, "gcc");
         assert_eq!(lookup("/opt/x/bin/arm-none-linux-gnueabihf-ld").unwrap().name, "ld");
         assert_eq!(lookup("qemu-system-arm").unwrap().name, "qemu-system-arm");
+        assert_eq!(lookup("/usr/lib/llvm-16/bin/clang-16").unwrap().name, "clang");
+        assert_eq!(lookup("aarch64-linux-gnu-gcc-12").unwrap().name, "gcc");
+        assert_eq!(lookup("qemu-system-x86_64").unwrap().name, "qemu-system-x86_64");
         assert!(lookup("no-such-tool").is_none());
         assert!(lookup("make").is_some());
     }

@@ -64,6 +64,11 @@ impl Ui {
         Ui { paint, listener }
     }
 
+    /// Whether results, too, are wanted as JSON.
+    pub fn is_json(&self) -> bool {
+        matches!(self.listener, Listener::Json(_))
+    }
+
     /// Shows a failure: ends the live lines, names the stage it struck, prints the story on stderr.
     pub fn fail(&self, error: &Error) {
         match &self.listener {
