@@ -51,6 +51,20 @@ pub fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|cause| io_error("open", path, &cause))
 }
 
+/// Names in a directory, sorted. A name that is not UTF-8 is an error.
+pub fn names(dir: &Path) -> Result<Vec<String>> {
+    let failed = |cause: std::io::Error| io_error("read", dir, &cause);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        names.push(name.into_string().map_err(|name| {
+            Error::new(format!("`{}` holds the name {name:?}, which is not UTF-8", dir.display()))
+        })?);
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// Makes a directory and its parents.
 pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|cause| io_error("create", path, &cause))
