@@ -58,7 +58,7 @@ pub fn names(dir: &Path) -> Result<Vec<String>> {
     for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         names.push(name.into_string().map_err(|name| {
-            Error::new(format!("`{}` holds the name {name:?}, which is not UTF-8", dir.display()))
+            Error::new(format!("`{}` holds the name `{}`, which is not UTF-8", dir.display(), name.display()))
         })?);
     }
     names.sort();

@@ -1,0 +1,112 @@
+//! A kernel build from check to stamp.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use super::config::Values;
+use super::make::Make;
+use super::run::Runner;
+use super::spec::{KernelArtifacts, KernelSpec};
+use super::stamp::{self, Freshness, Inputs};
+use super::{compile, configure, repair, source_tree, stage, uimage};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::tree::TreePath;
+use crate::{fsx, interrupt};
+
+/// Builds the kernel, or finishes an earlier build of the same directory.
+///
+/// Always runs make; ask [`stamp::freshness`] first. Another process that builds in the same directory
+/// is waited for.
+pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<KernelArtifacts> {
+    source_tree::check(spec)?;
+    fsx::create_dir_all(&spec.obj())?;
+    let (_lock, waited) = lock(&spec.dir, progress)?;
+    if waited && let Freshness::Fresh(artifacts) = stamp::freshness(spec)? {
+        return Ok(*artifacts);
+    }
+    stamp::invalidate(spec)?;
+    fsx::remove_file(&spec.log)?;
+    let runner = Runner { log: &spec.log, progress };
+    let inputs = Inputs::of(spec)?;
+    let make = Make::new(spec)?;
+    repair::begin(spec)?;
+    let built = steps(spec, &make, runner);
+    repair::end(spec, &built)?;
+    let artifacts = built?;
+    stamp::write(spec, inputs, &artifacts)?;
+    Ok(artifacts)
+}
+
+fn steps(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<KernelArtifacts> {
+    let values = configure::configure(spec, make, runner)?;
+    let release = compile::compile(spec, make, &values, runner)?;
+    if spec.targets.iter().any(|target| target == "uImage") {
+        write_uimage(spec, &release)?;
+    }
+    stage::stage(spec, make, &values, &release, runner)?;
+    finish(spec, make, &values, &release)
+}
+
+fn write_uimage(spec: &KernelSpec, release: &str) -> Result<()> {
+    let kernel = fsx::read(&spec.image(uimage::payload(spec.arch)))?;
+    let load = spec.load_address.unwrap_or_default();
+    let image = uimage::wrap(spec.arch, release, load, spec.epoch, &kernel)?;
+    fsx::write_atomic(&spec.image("uImage"), &image)
+}
+
+fn finish(spec: &KernelSpec, make: &Make, values: &Values, release: &str) -> Result<KernelArtifacts> {
+    let command = compile::command(spec, make, values).display();
+    let mut artifacts = stamp::artifacts(spec, release, command, BTreeMap::new());
+    let mut digests = BTreeMap::new();
+    for (name, path) in artifacts.files() {
+        digests.insert(name.to_string(), Digest::of_file(path)?);
+    }
+    digests.insert("modules".to_string(), tree_digest(&spec.stage())?);
+    artifacts.digests = digests;
+    Ok(artifacts)
+}
+
+/// Of the names and contents of all files below a directory, in path order.
+fn tree_digest(root: &Path) -> Result<Digest> {
+    fn collect(root: &Path, dir: &TreePath, fields: &mut Vec<Vec<u8>>) -> Result<()> {
+        for name in fsx::names(&root.join(dir.as_str()))? {
+            let path = dir.join(&name)?;
+            let file = root.join(path.as_str());
+            if file.is_dir() {
+                collect(root, &path, fields)?;
+            } else {
+                fields.push(path.as_str().as_bytes().to_vec());
+                fields.push(Digest::of_file(&file)?.0.to_vec());
+            }
+        }
+        Ok(())
+    }
+    let mut fields = Vec::new();
+    collect(root, &TreePath::root(), &mut fields)?;
+    Ok(Digest::of_fields(fields.iter().map(Vec::as_slice)))
+}
+
+/// Takes the directory for this process; true when that meant waiting.
+fn lock(dir: &Path, progress: &dyn Progress) -> Result<(File, bool)> {
+    let path = dir.join("lock");
+    let failed = |cause: std::io::Error| fsx::io_error("lock", &path, &cause);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let mut waited = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok((file, waited)),
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if !waited {
+            progress.note(&format!("waiting for another build in `{}`", dir.display()));
+            waited = true;
+        }
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

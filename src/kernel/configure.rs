@@ -1,0 +1,61 @@
+//! From defconfig, fragments and `--set` to a checked `.config`.
+
+use std::path::Path;
+
+use super::config::{self, Request, Values};
+use super::kconfig;
+use super::make::Make;
+use super::run::Runner;
+use super::spec::KernelSpec;
+use crate::error::{Error, Result};
+use crate::fsx;
+
+/// Requests shown in one error; more are counted.
+const SHOWN: usize = 8;
+
+/// Writes `.config` and returns its values.
+pub fn configure(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<Values> {
+    let requests = config::requests(&spec.fragments, &spec.sets)?;
+    let path = spec.config();
+    let base = if spec.defconfig.contains('/') {
+        fsx::read_to_string(Path::new(&spec.defconfig))?
+    } else {
+        runner.run(&make.cmd().arg(&spec.defconfig))?;
+        fsx::read_to_string(&path)?
+    };
+    fsx::write_atomic(&path, config::merge(&base, &requests).as_bytes())?;
+    runner.run(&make.cmd().arg("olddefconfig"))?;
+    let values = Values::parse(&fsx::read_to_string(&path)?);
+    let refused = config::dishonoured(&requests, &values);
+    if refused.is_empty() { Ok(values) } else { Err(not_honoured(spec, &refused, &requests, &values)) }
+}
+
+fn not_honoured(spec: &KernelSpec, refused: &[&Request], requests: &[Request], values: &Values) -> Error {
+    let headline = match refused {
+        [one] => format!("Kconfig did not honour `{}` ({})", one.display(), one.origin),
+        many => format!("Kconfig did not honour {} of {} requests", many.len(), requests.len()),
+    };
+    let mut error = Error::usage(headline);
+    let tree = match kconfig::Tree::load(&spec.source, spec.arch.kbuild()) {
+        Ok(tree) => tree,
+        // Without the Kconfig files there is no why, but the what must still be told.
+        Err(cause) => return error.caused_by(cause),
+    };
+    let mut hint = None;
+    for request in refused.iter().take(SHOWN) {
+        let explanation = kconfig::explain(&tree, request, values);
+        let what = match refused {
+            [_] => explanation.why,
+            _ => format!("{}: `{}` {}", request.origin, request.display(), explanation.why),
+        };
+        error = error.caused_by(what);
+        hint = hint.or(explanation.hint);
+    }
+    if refused.len() > SHOWN {
+        error = error.caused_by(format!("and {} more", refused.len() - SHOWN));
+    }
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}

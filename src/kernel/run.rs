@@ -1,0 +1,48 @@
+//! Runs the tools of a kernel build: everything into the log, progress to the listener, and a failure
+//! explained.
+
+use std::path::Path;
+
+use super::diagnose::{Lines, diagnose};
+use crate::error::{Error, Exit, Result};
+use crate::exec::Cmd;
+use crate::progress::{Event, Progress};
+
+/// Where output and progress go.
+#[derive(Clone, Copy)]
+pub struct Runner<'a> {
+    /// The log of the stage.
+    pub log: &'a Path,
+    /// The listener.
+    pub progress: &'a dyn Progress,
+}
+
+impl Runner<'_> {
+    /// Runs to the end; a failure tells its cause.
+    pub fn run(&self, cmd: &Cmd) -> Result<()> {
+        self.run_watched(cmd, &mut |_| {})
+    }
+
+    /// The same, showing every line to `watch`.
+    pub fn run_watched(&self, cmd: &Cmd, watch: &mut dyn FnMut(&str)) -> Result<()> {
+        let mut lines = Lines::default();
+        let result = cmd.run_logged(self.log, &mut |line| {
+            lines.push(line);
+            watch(line);
+            self.progress.event(&Event::Output { line });
+        });
+        result.map_err(|error| explained(error, &lines))
+    }
+}
+
+fn explained(error: Error, lines: &Lines) -> Error {
+    if error.exit() == Exit::Interrupted || error.hint_text().is_some() {
+        return error;
+    }
+    let diagnosis = diagnose(lines);
+    let error = error.caused_by(diagnosis.cause);
+    match diagnosis.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
