@@ -1,0 +1,61 @@
+//! Archives inside a fetched tree: Debian ships a kernel's source as `usr/src/linux-source-*.tar.xz`.
+
+use std::path::Path;
+
+use super::unpack::{self, Links};
+use super::{Fetched, Store, files, identity, path, resolve};
+use crate::error::{Error, Result};
+use crate::fsx;
+use crate::progress::Progress;
+
+/// Unpacks the one archive that matches `pattern` into the store, its single top directory stripped.
+pub fn unpack_inner(
+    fetched: &Fetched,
+    pattern: &str,
+    store: &Store,
+    progress: &dyn Progress,
+) -> Result<Fetched> {
+    let found = files(&fetched.dir, pattern)?;
+    let [inner] = &found[..] else {
+        return Err(Error::new(format!("`{pattern}` matches more than one archive"))
+            .caused_by(found.join(", "))
+            .hint("write the name of one"));
+    };
+    // The outer identity is a digest of verified bytes, so the inner one need not be read for one.
+    let id = identity("inner", &[&fetched.identity, inner]);
+    let name = Path::new(inner).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let tree = store.tree(&id, &format!("`{name}`"), progress, &mut |into| {
+        let archive = resolve(&fetched.dir, inner)?;
+        let size = archive.metadata().map_err(|cause| fsx::io_error("read", &archive, &cause))?.len();
+        let file = fsx::open(&archive)?;
+        let unpacked = unpack::unpack(file, size, into, Links::Inside, &name, progress)
+            .map_err(|error| error.context(format!("cannot unpack `{name}`")))?;
+        unpack::strip_top(into, &unpacked)?;
+        source_epoch(into, unpacked.newest)
+    })?;
+    let Fetched { locked, editable, .. } = fetched.clone();
+    Ok(Fetched { dir: tree.dir, identity: id.to_string(), epoch: tree.epoch, locked, editable })
+}
+
+/// The kernel tree in a fetched source: the tree itself, or the archive that a Debian source package holds.
+pub fn kernel_tree(fetched: &Fetched, store: &Store, progress: &dyn Progress) -> Result<Fetched> {
+    let is_kernel = |dir: &Path| dir.join("Makefile").is_file() && dir.join("Kconfig").is_file();
+    if is_kernel(&fetched.dir) {
+        return Ok(fetched.clone());
+    }
+    let not_a_kernel = |dir: &Path| {
+        Error::new(format!("source `{}` holds no kernel", fetched.locked.name))
+            .caused_by(format!("`{}` has no `Makefile` and `Kconfig`", dir.display()))
+    };
+    if fetched.editable || !fetched.dir.join("usr/src").is_dir() {
+        return Err(not_a_kernel(&fetched.dir));
+    }
+    let kernel = unpack_inner(fetched, "usr/src/linux-source-*.tar.*", store, progress)?;
+    if is_kernel(&kernel.dir) { Ok(kernel) } else { Err(not_a_kernel(&kernel.dir)) }
+}
+
+/// The date of an unpacked source: of its top Makefile, which every release touches, else of its newest file.
+pub(super) fn source_epoch(dir: &Path, newest: i64) -> Result<i64> {
+    let makefile = dir.join("Makefile");
+    if makefile.is_file() { path::mtime(&makefile) } else { Ok(newest) }
+}

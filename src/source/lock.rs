@@ -1,0 +1,155 @@
+//! `bimg.lock`: what each source was resolved to, so that everyone builds from the same bytes.
+//!
+//! TOML, sorted, one `[[source]]` per name and request; no mirror and no host name in it. Several boards
+//! may share it: an entry is found by name and by what was asked for.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Request;
+use crate::digest::Digest;
+use crate::error::{Error, Result, nearest};
+use crate::fsx;
+
+const HEADER: &str = "\
+# What each source was resolved to. Written by bimg; keep it with the board.
+# `bimg update` moves it on.
+";
+
+/// The exact thing that a source was resolved to. A path source has nothing here: it is what it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// apt: the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// apt: the package's architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// apt, tarball: of the package or archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+    /// git: the commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+impl std::fmt::Display for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Pin { commit: Some(commit), .. } => write!(f, "commit {commit}"),
+            Pin { version: Some(version), .. } => write!(f, "version {version}"),
+            Pin { sha256: Some(sha256), .. } => write!(f, "sha256 {sha256}"),
+            _ => f.write_str("as it is"),
+        }
+    }
+}
+
+/// One line of the lock's story: this name, asked for like that, is exactly this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockEntry {
+    /// `kernel`, `firmware`, ..
+    pub name: String,
+    /// What was asked for: [`super::Source::asked`].
+    pub asked: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub pin: Pin,
+}
+
+/// The lock file.
+#[derive(Debug, Clone)]
+pub struct Lock {
+    path: PathBuf,
+    entries: Vec<LockEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    #[serde(default)]
+    source: Vec<LockEntry>,
+}
+
+impl Lock {
+    /// Reads a lock; one that is not there is empty.
+    pub fn load(path: &Path) -> Result<Self> {
+        let entries = match fsx::read_optional(path)? {
+            None => Vec::new(),
+            Some(text) => parse(&text).map_err(|error| {
+                error
+                    .context(format!("cannot read the lock `{}`", path.display()))
+                    .hint("restore it from version control, or remove it and run `bimg update`")
+            })?,
+        };
+        Ok(Lock { path: path.to_owned(), entries })
+    }
+
+    /// The entry for this name and request.
+    pub fn get(&self, name: &str, asked: &str) -> Option<&LockEntry> {
+        self.entries.iter().find(|entry| entry.name == name && entry.asked == asked)
+    }
+
+    /// All entries, sorted.
+    pub fn entries(&self) -> &[LockEntry] {
+        &self.entries
+    }
+
+    /// Pins an entry in place of every alternative of the same request, and writes the file at once: a
+    /// run that is killed later still has told what it started with.
+    pub fn put(&mut self, entry: LockEntry, alternatives: &[String]) -> Result<()> {
+        // Another board may have pinned its own sources since we read the file.
+        self.entries = Lock::load(&self.path)?.entries;
+        if self.entries.contains(&entry) && !self.has_rival(&entry, alternatives) {
+            return Ok(());
+        }
+        self.entries.retain(|old| old.name != entry.name || !alternatives.contains(&old.asked));
+        self.entries.push(entry);
+        self.entries.sort_by(|a, b| (&a.name, &a.asked).cmp(&(&b.name, &b.asked)));
+        fsx::write_atomic(&self.path, render(&self.entries)?.as_bytes())
+    }
+
+    fn has_rival(&self, entry: &LockEntry, alternatives: &[String]) -> bool {
+        self.entries.iter().any(|old| {
+            old.name == entry.name && old.asked != entry.asked && alternatives.contains(&old.asked)
+        })
+    }
+
+    /// Why `--locked` cannot go on with this request.
+    pub(super) fn refusal(&self, request: &Request<'_>) -> Error {
+        let asked = request.asked();
+        let first = asked.first().map_or("nothing", String::as_str);
+        let pinned: Vec<&LockEntry> = self.entries.iter().filter(|old| old.name == request.name).collect();
+        let error = Error::new(format!(
+            "`--locked`: source `{}` is not what `{}` pins",
+            request.name,
+            self.path.display()
+        ))
+        .caused_by(format!("the profile asks for `{first}`"));
+        // The likeliest predecessor is the one that reads most like it.
+        let before = nearest(first, pinned.iter().map(|old| old.asked.as_str()))
+            .or(pinned.first().map(|old| old.asked.as_str()));
+        match before.and_then(|before| self.get(request.name, before)) {
+            Some(old) => error.caused_by(format!("the lock has `{}`, {}", old.asked, old.pin)),
+            None => error.caused_by("the lock has nothing under this name"),
+        }
+        .hint("run once without `--locked` to pin it, and keep the changed lock")
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<LockEntry>> {
+    let file: File = toml::from_str(text).map_err(|cause| Error::new(cause.to_string().trim_end()))?;
+    if file.version != 1 {
+        return Err(Error::new(format!("it is of version {}, this bimg knows version 1", file.version)));
+    }
+    Ok(file.source)
+}
+
+fn render(entries: &[LockEntry]) -> Result<String> {
+    let file = File { version: 1, source: entries.to_vec() };
+    let text =
+        toml::to_string(&file).map_err(|cause| Error::new("cannot write the lock").caused_by(cause))?;
+    Ok(format!("{HEADER}{text}"))
+}

@@ -1,0 +1,121 @@
+//! `bimg.lock`.
+
+use super::super::{Lock, LockEntry, Mode, Pin};
+use super::{Bench, source};
+use crate::error::Exit;
+use crate::fsx;
+
+fn entry(name: &str, asked: &str, version: &str) -> LockEntry {
+    let pin = Pin { version: Some(version.to_string()), ..Pin::default() };
+    LockEntry { name: name.to_string(), asked: asked.to_string(), pin }
+}
+
+#[test]
+fn entries_are_sorted_and_replace_their_alternatives_only() {
+    let bench = Bench::new();
+    let mut lock = bench.lock();
+    let all = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>();
+    lock.put(entry("kernel", "apt b", "1"), &all(&["apt b"])).unwrap();
+    lock.put(entry("firmware", "apt f", "1"), &all(&["apt f"])).unwrap();
+    // Another process with a lock of its own, and another board's kernel.
+    let mut other = bench.lock();
+    other.put(entry("kernel", "apt a", "2"), &all(&["apt a", "apt c"])).unwrap();
+    lock.put(entry("kernel", "apt c", "3"), &all(&["apt a", "apt c"])).unwrap();
+    let text = fsx::read_to_string(&bench.path().join("bimg.lock")).unwrap();
+    assert_eq!(
+        text,
+        "\
+# What each source was resolved to. Written by bimg; keep it with the board.
+# `bimg update` moves it on.
+version = 1
+
+[[source]]
+name = \"firmware\"
+asked = \"apt f\"
+version = \"1\"
+
+[[source]]
+name = \"kernel\"
+asked = \"apt b\"
+version = \"1\"
+
+[[source]]
+name = \"kernel\"
+asked = \"apt c\"
+version = \"3\"
+"
+    );
+    assert_eq!(bench.lock().entries(), lock.entries());
+}
+
+#[test]
+fn a_damaged_lock_says_where() {
+    let bench = Bench::new();
+    let path = bench.path().join("bimg.lock");
+    fsx::write_atomic(&path, b"version = 1\n[[source]]\nname = 3\n").unwrap();
+    let error = bench.redact(&Lock::load(&path).unwrap_err().to_string());
+    assert_eq!(
+        error,
+        "cannot read the lock `TMP/bimg.lock`\n  \
+         caused by: TOML parse error at line 3, column 8\n      \
+         |\n    3 | name = 3\n      |        ^\n    \
+         invalid type: integer `3`, expected a string\n\n\
+         hint: restore it from version control, or remove it and run `bimg update`"
+    );
+    fsx::write_atomic(&path, b"version = 2\n").unwrap();
+    let error = Lock::load(&path).unwrap_err();
+    assert_eq!(error.chain().last(), Some("it is of version 2, this bimg knows version 1"));
+}
+
+#[test]
+fn locked_refuses_a_change_and_names_it() {
+    let bench = Bench::new();
+    fsx::create_dir_all(&bench.path().join("linux")).unwrap();
+    fsx::create_dir_all(&bench.path().join("linux-next")).unwrap();
+    let (old, new) = (source(r#"{ path = "linux" }"#), source(r#"{ path = "linux-next" }"#));
+    assert_eq!(
+        bench.failure(std::slice::from_ref(&old), Mode::Locked),
+        "`--locked`: source `kernel` is not what `TMP/bimg.lock` pins\n  \
+         caused by: the profile asks for `path linux`\n  \
+         caused by: the lock has nothing under this name\n\n\
+         hint: run once without `--locked` to pin it, and keep the changed lock"
+    );
+    bench.fetch(std::slice::from_ref(&old), Mode::Normal).unwrap();
+    bench.fetch(std::slice::from_ref(&old), Mode::Locked).unwrap();
+    assert_eq!(
+        bench.failure(&[new], Mode::Locked),
+        "`--locked`: source `kernel` is not what `TMP/bimg.lock` pins\n  \
+         caused by: the profile asks for `path linux-next`\n  \
+         caused by: the lock has `path linux`, as it is\n\n\
+         hint: run once without `--locked` to pin it, and keep the changed lock"
+    );
+}
+
+#[test]
+fn the_first_alternative_that_works_is_pinned_and_all_failures_are_told() {
+    let bench = Bench::new();
+    let (one, two) = (source(r#"{ path = "one" }"#), source(r#"{ path = "two" }"#));
+    let both = [one, two];
+    assert_eq!(
+        bench.failure(&both, Mode::Normal),
+        "cannot fetch source `kernel`\n  \
+         caused by: none of its alternatives works\n  \
+         caused by: directory `one`: cannot use `TMP/one`: No such file or directory\n  \
+         caused by: directory `two`: cannot use `TMP/two`: No such file or directory\n\n\
+         hint: `path` is relative to the profile that names it"
+    );
+    fsx::create_dir_all(&bench.path().join("two")).unwrap();
+    let fetched = bench.fetch(&both, Mode::Normal).unwrap();
+    assert_eq!((fetched.locked.asked.as_str(), fetched.editable), ("path two", true));
+    assert!(fetched.epoch > 1_700_000_000);
+    // Pinned is pinned: the other one comes only with an update.
+    fsx::create_dir_all(&bench.path().join("one")).unwrap();
+    assert_eq!(bench.fetch(&both, Mode::Normal).unwrap().locked.asked, "path two");
+    assert_eq!(bench.fetch(&both, Mode::Update).unwrap().locked.asked, "path one");
+    assert_eq!(bench.lock().entries().len(), 1);
+    let none = bench.fetch(&[], Mode::Normal).unwrap_err();
+    assert_eq!(
+        (none.exit(), none.chain().last()),
+        (Exit::Usage, Some("the profile lists no alternative for it"))
+    );
+}
