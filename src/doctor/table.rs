@@ -167,6 +167,10 @@ pub const TOOLS: &[Tool] = &[
         row("qemu-system-x86_64", "", VERSION, ["qemu-system-x86", "qemu-system-x86", "qemu-system-x86"]),
     ),
     some("handles disk images", row("qemu-img", "", VERSION, ["qemu-utils", "qemu-img", "qemu-img"])),
+    some(
+        "makes throwaway keys for tests",
+        row("ssh-keygen", "", PRESENT, ["openssh-client", "openssh-clients", "openssh"]),
+    ),
     some("logs in to boards", row("ssh", "", PRESENT, ["openssh-client", "openssh-clients", "openssh"])),
 ];
 
