@@ -30,4 +30,3 @@ pub mod toolchain;
 pub mod tree;
 pub mod ui;
 pub mod units;
-pub mod version;

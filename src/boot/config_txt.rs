@@ -299,6 +299,9 @@ fn under(prefix: &str, name: &str) -> String {
 }
 
 fn missing(what: &str, names: &[&str]) -> Error {
+    let mut names = names.to_vec();
+    // Some models have one DTB name for all kernels.
+    names.dedup();
     Error::new(format!(
         "config.txt leads to {what} `{}`, which is not on the boot partition",
         names.join("` or `")

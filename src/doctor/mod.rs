@@ -11,6 +11,7 @@ mod host;
 mod probe;
 mod report;
 pub mod table;
+mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::units::ByteSize;
 pub use self::host::{Family, Host};
 pub use self::probe::Prober;
 pub use self::report::{Disk, Finding, Memory, Report, Status, require};
-pub use crate::version::Version;
+pub use self::version::Version;
 
 /// The packages that hold a tool, by distribution.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
