@@ -30,3 +30,4 @@ pub mod toolchain;
 pub mod tree;
 pub mod ui;
 pub mod units;
+pub mod version;

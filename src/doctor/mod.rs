@@ -11,7 +11,6 @@ mod host;
 mod probe;
 mod report;
 pub mod table;
-mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ use crate::units::ByteSize;
 pub use self::host::{Family, Host};
 pub use self::probe::Prober;
 pub use self::report::{Disk, Finding, Memory, Report, Status, require};
-pub use self::version::Version;
+pub use crate::version::Version;
 
 /// The packages that hold a tool, by distribution.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::exec::{self, Cmd};
 use crate::fsx;
 use crate::units::ByteSize;
+use crate::version::Version;
 
 use super::host::Host;
 use super::table::{self, Probe};
-use super::version::{self, Version};
 use super::{Facts, Found, KernelTree, Request, Room};
 
 /// Looks for tools in a search path.
@@ -86,7 +86,10 @@ impl Prober {
     fn version(&self, path: &Path, args: &[&str], marker: &str) -> Option<Version> {
         let output = self.cmd(path).args(args).output().ok()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
-        version::find(&output.text(), marker).or_else(|| version::find(&stderr, marker))
+        let find = |text: &str| {
+            if marker.is_empty() { Version::find(text) } else { Version::after(text, marker) }
+        };
+        find(&output.text()).or_else(|| find(&stderr))
     }
 
     /// Asks the host's compiler: it knows where it looks. Without one, nothing can use the header.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::units::ByteSize;
 
-use super::version::Version;
+use crate::version::Version;
 
 /// How a tool stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

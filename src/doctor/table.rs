@@ -12,7 +12,7 @@ pub enum Probe {
     Program {
         /// Arguments.
         args: &'static [&'static str],
-        /// The text right before the version, when the version is not the first in sight.
+        /// The text right before the version, when that is not the first in sight; else empty.
         marker: &'static str,
     },
     /// A C header, which the host's compiler is asked to find.
@@ -82,15 +82,7 @@ pub const TOOLS: &[Tool] = &[
         "runs kernel build scripts",
         row("perl", "5.0", Probe::Program { args: &["-v"], marker: "(v" }, ["perl", "perl", "perl"]),
     ),
-    kernel(
-        "indexes the modules",
-        row(
-            "depmod",
-            "",
-            Probe::Program { args: &["--version"], marker: "version " },
-            ["kmod", "kmod", "kmod"],
-        ),
-    ),
+    kernel("indexes the modules", row("depmod", "", VERSION, ["kmod", "kmod", "kmod"])),
     some(
         "reads objects (objtool, BTF)",
         row("libelf", "", Probe::Header("gelf.h"), ["libelf-dev", "elfutils-libelf-devel", "libelf"]),

@@ -201,21 +201,21 @@ impl<'a> Transfer<'a> {
                     }
                 }
                 Told::End => match total {
-                    Some(total) if self.have < total => return Err(self.cut(Some(total), "ended")),
+                    Some(total) if self.have < total => return Err(self.cut(Some(total))),
                     _ => {
                         self.progress.count(self.what, self.have, total, Unit::Bytes);
                         return Ok(());
                     }
                 },
-                Told::Failed(_) => return Err(self.cut(total, "broke")),
+                Told::Failed(_) => return Err(self.cut(total)),
                 Told::Head { .. } => {}
             }
         }
     }
 
-    fn cut(&self, total: Option<u64>, how: &str) -> Failure {
+    fn cut(&self, total: Option<u64>) -> Failure {
         let of = total.map_or(String::new(), |total| format!(" of {total}"));
-        Failure::Passing(format!("the connection {how} after {}{of} bytes", self.have))
+        Failure::Passing(format!("the connection ended after {}{of} bytes", self.have))
     }
 
     /// Starts a thread that asks and reads, so that Ctrl-C is heard while a server is silent.

@@ -3,7 +3,7 @@
 //!
 //! [`crate::data`] says where a user's files replace the built-in ones.
 
-mod version;
+mod needs;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::data::DataDirs;
 use crate::error::{Error, Result, nearest};
 use crate::exec::{self, Cmd};
 
-pub use version::Version;
+pub use crate::version::Version;
 
 /// The compiler family: it decides the words on kbuild's command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]

@@ -214,8 +214,12 @@ Acquire::PDiffs "false";
 
 /// The lines in which apt says what is wrong, without their letters; the last lines when it has none.
 fn complaints(stderr: &str) -> String {
-    let errors: Vec<&str> =
-        stderr.lines().filter_map(|line| line.strip_prefix("E: ").or(line.strip_prefix("W: "))).collect();
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("E: ").or(line.strip_prefix("W: ")))
+        // It follows every failure and says nothing about this one.
+        .filter(|line| !line.starts_with("Some index files failed"))
+        .collect();
     if errors.is_empty() { exec::tail(stderr, 5) } else { errors.join("\n") }
 }
 

@@ -1,7 +1,12 @@
 //! Tests of the sources without any network but loopback; each user-visible failure by its exact text.
 
+mod apt;
+mod git;
+mod host;
+mod http;
 mod lock;
 mod spec;
+mod store;
 mod unpack;
 
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -16,6 +16,33 @@ pub struct Version {
 }
 
 impl Version {
+    /// In what a tool printed: the first dotted number outside parentheses (`gcc (Debian 12.2.0-14)
+    /// 12.2.0`, `GNU ld (…) 2.40`, `v1.24`), else the first number (`kmod version 30`).
+    pub fn find(output: &str) -> Option<Self> {
+        let mut depth = 0_usize;
+        let outside: String = output
+            .chars()
+            .map(|c| {
+                match c {
+                    '(' => depth += 1,
+                    ')' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                if depth > 0 || c == ')' { ' ' } else { c }
+            })
+            .collect();
+        let words = || outside.split_whitespace().map(|word| word.strip_prefix('v').unwrap_or(word));
+        words()
+            .filter(|word| word.contains('.'))
+            .find_map(Self::leading)
+            .or_else(|| words().find_map(Self::leading))
+    }
+
+    /// In what a tool printed, right after `marker`: perl writes `(v5.36.0)`.
+    pub fn after(output: &str, marker: &str) -> Option<Self> {
+        output.split_once(marker).and_then(|(_, rest)| Self::leading(rest))
+    }
+
     /// From leading `N.N.N`; what follows (`-14`, `p1`, `.rel1`) does not count.
     fn leading(text: &str) -> Option<Self> {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -69,30 +96,27 @@ impl Serialize for Version {
     }
 }
 
-/// The version in what a tool printed: right after `marker` when there is one, else the first word
-/// outside parentheses that looks like one (`gcc (Debian 12.2.0-14) 12.2.0`, `GNU ld (…) 2.40`, `v1.24`).
-pub fn find(output: &str, marker: &str) -> Option<Version> {
-    if !marker.is_empty() {
-        let (_, rest) = output.split_once(marker)?;
-        return Version::leading(rest);
-    }
-    let mut depth = 0_usize;
-    let outside: String = output
-        .chars()
-        .map(|c| {
-            match c {
-                '(' => depth += 1,
-                ')' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > 0 || c == ')' { ' ' } else { c }
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format!("`{text}` is not a version: numbers with dots are expected"))
         })
-        .collect();
-    outside
-        .split_whitespace()
-        .map(|word| word.strip_prefix('v').unwrap_or(word))
-        .filter(|word| word.contains('.'))
-        .find_map(Version::leading)
+    }
+}
+
+impl schemars::JsonSchema for Version {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Numbers between dots, e.g. `5.1`.",
+            "type": "string",
+            "pattern": "^[0-9]+(\\.[0-9]+)*$"
+        })
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +156,7 @@ mod tests {
             ("cpio (GNU cpio) 2.13", "", "2.13"),
             ("xz (XZ Utils) 5.4.1\nliblzma 5.4.1", "", "5.4.1"),
             ("v1.24\n", "", "1.24"),
-            ("kmod version 30\n+ZSTD +XZ", "version ", "30"),
+            ("kmod version 30\n+ZSTD +XZ", "", "30"),
             ("rsync  version 3.2.7  protocol version 31", "", "3.2.7"),
             ("Version: DTC 1.6.1", "", "1.6.1"),
             ("Version: DTC v1.7.0-g1234", "", "1.7.0"),
@@ -143,8 +167,10 @@ mod tests {
             ("git version 2.47.3", "", "2.47.3"),
         ];
         for (output, marker, version) in cases {
-            assert_eq!(find(output, marker).unwrap().to_string(), version, "{output}");
+            let found =
+                if marker.is_empty() { Version::find(output) } else { Version::after(output, marker) };
+            assert_eq!(found.unwrap().to_string(), version, "{output}");
         }
-        assert_eq!(find("usage: tool [options]", ""), None);
+        assert_eq!(Version::find("usage: tool [options]"), None);
     }
 }

@@ -1,0 +1,393 @@
+//! The image file: written once, in ascending order, hashed on the way.
+//!
+//! ```text
+//! writers --bytes, contents--> chunk (1 MiB) --pwrite--> NAME.partial
+//!                                  |--Arc--> thread: SHA-256 of the whole image
+//!                                  '--Arc--> thread: SHA-256 of each mapped range
+//! ```
+//!
+//! File contents are read straight into the chunk at their place, so each byte is copied twice: from
+//! the source, and to the image. The hashing threads read the same chunk; a chunk returns to the pool
+//! when the last of the three is done, which bounds memory and holds the writer back when a hasher
+//! falls behind. Ranges that nobody mentions stay holes and stay out of the block map.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::Digest;
+use crate::disk::layout::BLOCK;
+use crate::error::{Error, Result};
+use crate::filesystem::Sink;
+use crate::progress::{Progress, Unit};
+use crate::tree::Content;
+use crate::{fsx, interrupt};
+
+/// Bytes in a chunk: few system calls, and it stays in the cache between reading and hashing.
+const CHUNK: usize = 1 << 20;
+/// Chunks in flight.
+const POOL: usize = 16;
+/// Source files kept open: most contents are ranges of one or two archives.
+const OPEN_FILES: usize = 4;
+
+/// Where the image goes; a file, or something that fails like one.
+pub trait Medium {
+    /// Writes all of `bytes` at `offset`.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+}
+
+impl Medium for File {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+}
+
+/// A mapped range of the image in bytes, whole blocks, and its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+    /// SHA-256 of its content.
+    pub sha256: Digest,
+}
+
+/// What the writer knows when the image is whole.
+#[derive(Debug)]
+pub struct Written {
+    /// SHA-256 of the whole image.
+    pub sha256: Digest,
+    /// What was written, in ascending order; nothing else matters on the medium.
+    pub ranges: Vec<Range>,
+}
+
+/// An image being written.
+pub struct Image<'a> {
+    medium: &'a dyn Medium,
+    path: &'a Path,
+    progress: &'a dyn Progress,
+    size: u64,
+    /// Where the next byte goes; everything before is final.
+    position: u64,
+    /// Mapped bytes so far, for progress.
+    mapped: u64,
+    /// Start of the range that is being written.
+    range_start: Option<u64>,
+    starts: Vec<(u64, u64)>,
+    chunk: Vec<u8>,
+    pool: Receiver<Vec<u8>>,
+    give_back: Sender<Vec<u8>>,
+    whole: Hasher<Digest>,
+    ranges: Hasher<Vec<Digest>>,
+    sources: Sources,
+}
+
+impl<'a> Image<'a> {
+    /// An image of `size` bytes, a multiple of the block, on a medium that reads as zeros.
+    pub fn new(medium: &'a dyn Medium, path: &'a Path, size: u64, progress: &'a dyn Progress) -> Self {
+        let (give_back, pool) = channel();
+        for _ in 0..POOL {
+            // The receiver lives as long as this image.
+            let _ = give_back.send(Vec::with_capacity(CHUNK));
+        }
+        Image {
+            medium,
+            path,
+            progress,
+            size,
+            position: 0,
+            mapped: 0,
+            range_start: None,
+            starts: Vec::new(),
+            chunk: Vec::with_capacity(CHUNK),
+            pool,
+            give_back,
+            whole: Hasher::start(hash_whole),
+            ranges: Hasher::start(hash_ranges),
+            sources: Sources::default(),
+        }
+    }
+
+    /// A sink for the partition that starts at `start`.
+    pub fn partition(&mut self, start: u64) -> impl Sink {
+        Partition { image: self, start }
+    }
+
+    /// Ends the image: the hashes of everything.
+    pub fn finish(mut self) -> Result<Written> {
+        self.close_range()?;
+        self.skip_to(self.size)?;
+        let sha256 = self.whole.finish();
+        let digests = self.ranges.finish();
+        let ranges =
+            self.starts.iter().zip(digests).map(|(&(start, len), sha256)| Range { start, len, sha256 });
+        Ok(Written { sha256, ranges: ranges.collect() })
+    }
+
+    /// Makes `offset` the next place: within the range or the next block of it, or in a new range.
+    fn seek(&mut self, offset: u64) -> Result<()> {
+        if offset < self.position {
+            return Err(Error::new(format!(
+                "the image was not written in order: {offset} after {}",
+                self.position
+            )));
+        }
+        let block = offset / BLOCK * BLOCK;
+        if self.range_start.is_some() && block > self.position.next_multiple_of(BLOCK) {
+            self.close_range()?;
+        }
+        if self.range_start.is_none() {
+            self.skip_to(block)?;
+            self.range_start = Some(block);
+        }
+        self.fill(offset)
+    }
+
+    /// Zeros up to `offset` within the range.
+    fn fill(&mut self, offset: u64) -> Result<()> {
+        let len = offset - self.position;
+        // Large runs of zeros are hashed but not written: the file reads as zero there anyway.
+        if len >= CHUNK as u64 {
+            self.flush()?;
+            self.whole.send(Piece::Zeros(len));
+            self.ranges.send(Piece::Zeros(len));
+            self.position = offset;
+            return Ok(());
+        }
+        let mut left = len as usize;
+        while left > 0 {
+            let n = left.min(CHUNK - self.chunk.len());
+            self.chunk.resize(self.chunk.len() + n, 0);
+            self.advance(n)?;
+            left -= n;
+        }
+        Ok(())
+    }
+
+    /// Takes note of `n` bytes that were put into the chunk.
+    fn advance(&mut self, n: usize) -> Result<()> {
+        self.position += n as u64;
+        if self.chunk.len() == CHUNK { self.flush() } else { Ok(()) }
+    }
+
+    /// Ends the range at the next block boundary.
+    fn close_range(&mut self) -> Result<()> {
+        let Some(start) = self.range_start else { return Ok(()) };
+        self.fill(self.position.next_multiple_of(BLOCK))?;
+        self.flush()?;
+        self.ranges.send(Piece::End);
+        self.starts.push((start, self.position - start));
+        self.range_start = None;
+        Ok(())
+    }
+
+    /// Leaves a hole up to `offset`.
+    fn skip_to(&mut self, offset: u64) -> Result<()> {
+        if offset > self.size {
+            return Err(Error::new(format!("the image of {} bytes has no place {offset}", self.size)));
+        }
+        self.whole.send(Piece::Zeros(offset - self.position));
+        self.position = offset;
+        Ok(())
+    }
+
+    /// Writes the chunk and hands it to the hashers.
+    fn flush(&mut self) -> Result<()> {
+        interrupt::check()?;
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let start = self.position - self.chunk.len() as u64;
+        if self.position > self.size {
+            return Err(Error::new(format!(
+                "the image of {} bytes has no place {}",
+                self.size, self.position
+            )));
+        }
+        self.medium
+            .write_all_at(&self.chunk, start)
+            .map_err(|cause| fsx::io_error("write", self.path, &cause))?;
+        self.mapped += self.chunk.len() as u64;
+        self.progress.count("image", self.mapped, None, Unit::Bytes);
+        let next = self.pool.recv().unwrap_or_default();
+        let bytes = std::mem::replace(&mut self.chunk, next);
+        let chunk = Arc::new(Chunk { bytes, pool: self.give_back.clone() });
+        self.whole.send(Piece::Data(Arc::clone(&chunk)));
+        self.ranges.send(Piece::Data(chunk));
+        Ok(())
+    }
+}
+
+/// A partition inside the image.
+struct Partition<'i, 'a> {
+    image: &'i mut Image<'a>,
+    start: u64,
+}
+
+impl Sink for Partition<'_, '_> {
+    fn bytes(&mut self, offset: u64, mut bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let image = &mut *self.image;
+        image.seek(self.start + offset)?;
+        while !bytes.is_empty() {
+            let n = bytes.len().min(CHUNK - image.chunk.len());
+            image.chunk.extend_from_slice(&bytes[..n]);
+            image.advance(n)?;
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    fn zeros(&mut self, offset: u64, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        self.image.seek(self.start + offset)?;
+        self.image.fill(self.start + offset + len)
+    }
+
+    fn content(&mut self, offset: u64, content: &Content, from: u64, len: u64) -> Result<()> {
+        let (file, offset_in_file) = match content {
+            Content::Bytes(bytes) => return self.bytes(offset, &bytes[from as usize..(from + len) as usize]),
+            Content::Range { file, offset, .. } => (file, offset + from),
+        };
+        if len == 0 {
+            return Ok(());
+        }
+        let image = &mut *self.image;
+        image.seek(self.start + offset)?;
+        let source = image.sources.open(file)?;
+        let mut done = 0;
+        while done < len {
+            let filled = image.chunk.len();
+            let n = (len - done).min((CHUNK - filled) as u64) as usize;
+            image.chunk.resize(filled + n, 0);
+            source
+                .read_exact_at(&mut image.chunk[filled..], offset_in_file + done)
+                .map_err(|cause| read_error(file, &cause))?;
+            image.advance(n)?;
+            done += n as u64;
+        }
+        Ok(())
+    }
+}
+
+fn read_error(path: &Path, cause: &io::Error) -> Error {
+    if cause.kind() == io::ErrorKind::UnexpectedEof {
+        return Error::new(format!("cannot read `{}`", path.display()))
+            .caused_by("it is shorter than it was a moment ago")
+            .hint("something else writes to it; run the build again when that is done");
+    }
+    fsx::io_error("read", path, cause)
+}
+
+/// The source files in use, the last one used first.
+#[derive(Debug, Default)]
+struct Sources(Vec<(Arc<PathBuf>, Arc<File>)>);
+
+impl Sources {
+    fn open(&mut self, path: &Arc<PathBuf>) -> Result<Arc<File>> {
+        let known = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, path) || known == path);
+        let entry = match known {
+            Some(0) => return Ok(Arc::clone(&self.0[0].1)),
+            Some(index) => self.0.remove(index),
+            None => (Arc::clone(path), Arc::new(fsx::open(path)?)),
+        };
+        self.0.truncate(OPEN_FILES - 1);
+        let file = Arc::clone(&entry.1);
+        self.0.insert(0, entry);
+        Ok(file)
+    }
+}
+
+/// A chunk that returns to the pool when nobody needs it any more.
+struct Chunk {
+    bytes: Vec<u8>,
+    pool: Sender<Vec<u8>>,
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        // The pool is gone once the image is done.
+        let _ = self.pool.send(bytes);
+    }
+}
+
+/// What a hasher hears.
+enum Piece {
+    Data(Arc<Chunk>),
+    Zeros(u64),
+    /// A range ends here.
+    End,
+}
+
+/// A hashing thread.
+struct Hasher<T> {
+    sender: Sender<Piece>,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Hasher<T> {
+    fn start(hash: fn(Receiver<Piece>) -> T) -> Self {
+        let (sender, receiver) = channel();
+        Hasher { sender, thread: std::thread::spawn(move || hash(receiver)) }
+    }
+
+    fn send(&self, piece: Piece) {
+        // Fails only when the thread panicked, which `finish` passes on.
+        let _ = self.sender.send(piece);
+    }
+
+    fn finish(self) -> T {
+        drop(self.sender);
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+fn hash_whole(pieces: Receiver<Piece>) -> Digest {
+    let mut hasher = Sha256::new();
+    for piece in pieces {
+        match piece {
+            Piece::Data(chunk) => hasher.update(&chunk.bytes),
+            Piece::Zeros(len) => update_zeros(&mut hasher, len),
+            Piece::End => {}
+        }
+    }
+    Digest(hasher.finalize().into())
+}
+
+fn hash_ranges(pieces: Receiver<Piece>) -> Vec<Digest> {
+    let mut hasher = Sha256::new();
+    let mut digests = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Data(chunk) => hasher.update(&chunk.bytes),
+            Piece::Zeros(len) => update_zeros(&mut hasher, len),
+            Piece::End => digests.push(Digest(hasher.finalize_reset().into())),
+        }
+    }
+    digests
+}
+
+fn update_zeros(hasher: &mut Sha256, mut len: u64) {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while len > 0 {
+        let n = len.min(ZEROS.len() as u64);
+        hasher.update(&ZEROS[..n as usize]);
+        len -= n;
+    }
+}
