@@ -23,8 +23,8 @@ pub enum Ownership {
     Overlay(Timestamp),
 }
 
-/// Lays everything below the host directory `root` over `tree`.
-pub fn lay(tree: &mut Tree, root: &Path, ownership: Ownership) -> Result<()> {
+/// Lays everything below the host directory `root` over `tree`, at the directory `at`.
+pub fn lay(tree: &mut Tree, at: &TreePath, root: &Path, ownership: Ownership) -> Result<()> {
     let mut lay_all = || {
         let meta = fs::symlink_metadata(root).map_err(|cause| fsx::io_error("read", root, &cause))?;
         if !meta.is_dir() {
@@ -32,9 +32,9 @@ pub fn lay(tree: &mut Tree, root: &Path, ownership: Ownership) -> Result<()> {
         }
         let mut walk = Walk { tree, ownership, links: HashMap::new() };
         if ownership == Ownership::Kept {
-            walk.lay_inode(TreePath::root(), root, &meta, Kind::Directory)?;
+            walk.lay_inode(at.clone(), root, &meta, Kind::Directory)?;
         }
-        walk.directory(&TreePath::root(), root)
+        walk.directory(at, root)
     };
     lay_all().context(|| format!("cannot use the layer `{}`", root.display()))
 }

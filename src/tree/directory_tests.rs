@@ -29,7 +29,7 @@ fn an_overlay_is_what_git_would_keep() {
     symlink("/etc/shadow", dir.path().join("etc/link")).unwrap();
     let mut tree = tree();
     tree.put_dir("usr", 0o750).unwrap();
-    lay(&mut tree, dir.path(), Ownership::Overlay(EPOCH)).unwrap();
+    lay(&mut tree, &TreePath::root(), dir.path(), Ownership::Overlay(EPOCH)).unwrap();
     let shown: Vec<_> = tree
         .iter()
         .map(|(path, _, inode)| {
@@ -72,7 +72,7 @@ fn a_kept_directory_keeps_modes_times_links_and_attributes() {
         rustix::fs::XattrFlags::empty(),
     );
     let mut tree = tree();
-    lay(&mut tree, dir.path(), Ownership::Kept).unwrap();
+    lay(&mut tree, &TreePath::root(), dir.path(), Ownership::Kept).unwrap();
     let su = inode(&tree, "bin/su");
     let me = rustix::process::getuid().as_raw();
     assert_eq!((su.meta.mode, su.meta.uid, su.meta.mtime), (0o4755, me, Timestamp { secs: 77, nanos: 5 }));
@@ -90,7 +90,8 @@ fn what_git_cannot_hold_has_no_place_in_an_overlay() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-    let error = lay(&mut tree(), dir.path(), Ownership::Overlay(EPOCH)).unwrap_err().to_string();
+    let error =
+        lay(&mut tree(), &TreePath::root(), dir.path(), Ownership::Overlay(EPOCH)).unwrap_err().to_string();
     assert_eq!(
         error.replace(&dir.path().display().to_string(), "overlay"),
         "cannot use the layer `overlay`\n  \
@@ -114,7 +115,8 @@ fn an_unreadable_file_is_named() {
         );
         return;
     }
-    let error = lay(&mut tree(), dir.path(), Ownership::Overlay(EPOCH)).unwrap_err().to_string();
+    let error =
+        lay(&mut tree(), &TreePath::root(), dir.path(), Ownership::Overlay(EPOCH)).unwrap_err().to_string();
     assert_eq!(
         error.replace(&dir.path().display().to_string(), "overlay"),
         "cannot use the layer `overlay`\n  caused by: cannot read `overlay/etc/secret`\n  \
@@ -125,7 +127,9 @@ fn an_unreadable_file_is_named() {
 
 #[test]
 fn a_missing_directory_is_named() {
-    let error = lay(&mut tree(), Path::new("no/such/overlay"), Ownership::Kept).unwrap_err().to_string();
+    let error = lay(&mut tree(), &TreePath::root(), Path::new("no/such/overlay"), Ownership::Kept)
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         error,
         "cannot use the layer `no/such/overlay`\n  caused by: cannot read `no/such/overlay`\n  \
