@@ -76,6 +76,13 @@ impl Error {
         error
     }
 
+    /// The same story as a mistake in usage or in a profile: exit status 2.
+    #[must_use]
+    pub fn into_usage(mut self) -> Self {
+        self.0.exit = Exit::Usage;
+        self
+    }
+
     /// Ctrl-C or SIGTERM: exit status 130.
     pub fn interrupted() -> Self {
         let mut error = Self::new("interrupted");

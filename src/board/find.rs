@@ -1,0 +1,123 @@
+//! Finds a profile by name or path and lays it over what it extends.
+
+use std::path::{Path, PathBuf};
+
+use super::raw::{Over, RawBoard};
+use super::text;
+use crate::data::{DataDirs, DataFile, read_host};
+use crate::error::{Error, Result, nearest};
+
+/// Which board, as the user says it.
+#[derive(Debug, Clone, Copy)]
+pub struct Select<'a> {
+    /// A name, or a path (it holds a `/` or ends with `.toml`).
+    pub board: &'a str,
+    /// Kernel variant.
+    pub variant: Option<&'a str>,
+}
+
+/// A profile merged with its bases.
+#[derive(Debug)]
+pub struct Loaded {
+    pub name: String,
+    pub shown: String,
+    pub raw: RawBoard,
+    /// The profile first, then its bases.
+    pub files: Vec<DataFile>,
+    /// Directory of a profile given by path: what it names is looked up there first.
+    pub base: Option<PathBuf>,
+}
+
+/// Names of all boards: the user's and the built-in ones.
+pub fn names(dirs: &DataDirs) -> Result<Vec<String>> {
+    dirs.names("boards")
+}
+
+/// Reads the profile and what it extends.
+pub fn load(board: &str, dirs: &DataDirs) -> Result<Loaded> {
+    let is_path = board.contains('/') || Path::new(board).extension().is_some_and(|ext| ext == "toml");
+    let (name, file, base) = if is_path {
+        let path = Path::new(board);
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        check_name(name, board)?;
+        let file = read_host(path, &format!("boards/{name}.toml"))?;
+        let base = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        (name.to_string(), file, Some(base.to_owned()))
+    } else {
+        check_name(board, board)?;
+        let Some(file) = dirs.find(&format!("boards/{board}.toml"))? else {
+            return Err(unknown(board, &names(dirs)?));
+        };
+        (board.to_string(), file, None)
+    };
+    let shown = file.shown.clone();
+    let mut files = Vec::new();
+    let raw = merge(file, dirs, base.as_deref(), &mut Vec::new(), &mut files)?;
+    Ok(Loaded { name, shown, raw, files, base })
+}
+
+/// A board's name becomes a directory, a host name and a disk's GUID: nothing strange in it.
+fn check_name(name: &str, typed: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if starts_well && name.len() <= 64 && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("`{}` is not a board name", typed.escape_debug()))
+        .caused_by(
+            "a name holds lower-case letters, digits, `-`, `_` and `.`, and starts with a letter or digit",
+        )
+        .hint("`bimg boards list` shows the boards there are"))
+}
+
+fn unknown(board: &str, all: &[String]) -> Error {
+    let error = Error::usage(format!("there is no board `{board}`"));
+    match nearest(board, all.iter().map(String::as_str)) {
+        Some(name) => error.hint(format!("did you mean `{name}`? `bimg boards list` shows all")),
+        None => error.hint(format!("boards: {}", all.join(", "))),
+    }
+}
+
+/// Looks for what a profile names: beside a profile given by path, then among the data files.
+pub fn reference(name: &str, base: Option<&Path>, dirs: &DataDirs) -> Result<Option<DataFile>> {
+    if let Some(base) = base {
+        let path = base.join(name);
+        if path.is_file() {
+            return read_host(&path, &format!("boards/{}", name.trim_start_matches("../"))).map(Some);
+        }
+    }
+    if name.starts_with('/') || name.split('/').any(|part| part == "..") {
+        return Ok(None);
+    }
+    dirs.find(&format!("boards/{name}"))
+}
+
+fn merge(
+    file: DataFile,
+    dirs: &DataDirs,
+    base: Option<&Path>,
+    above: &mut Vec<String>,
+    files: &mut Vec<DataFile>,
+) -> Result<RawBoard> {
+    let mut raw: RawBoard = text::parse(&file)?;
+    let extends = raw.extends.take().unwrap_or_default();
+    above.push(file.name.clone());
+    files.push(file);
+    for parent in extends.into_iter().rev() {
+        let Some(file) = reference(&parent.value, base, dirs)? else {
+            return Err(parent
+                .place
+                .error(format!("profile `{}` is not there", parent.value), "extended here")
+                .hint("names are looked up beside the profile, then as `boards/NAME`"));
+        };
+        if above.contains(&file.name) {
+            return Err(parent
+                .place
+                .error(format!("profile `{}` extends itself", parent.value), "extended here again")
+                .hint("remove one of the two `extends`"));
+        }
+        raw = raw.over(merge(file, dirs, base, above, files)?);
+    }
+    above.pop();
+    Ok(raw)
+}
