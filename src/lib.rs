@@ -31,3 +31,4 @@ pub mod tree;
 pub mod ui;
 pub mod units;
 pub mod version;
+pub mod workdir;

@@ -1,3 +1,21 @@
 //! bimg: parse, run, render the error, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use bimg::cli::Cli;
+use bimg::interrupt;
+use bimg::ui::{Options, Ui};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = cli.output();
+    let ui = Ui::new(Options { json: output.json, verbose: output.verbose, quiet: output.quiet });
+    match interrupt::install().and_then(|()| cli.run(&ui)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.fail(&error);
+            ExitCode::from(error.exit().code())
+        }
+    }
+}

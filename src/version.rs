@@ -16,6 +16,12 @@ pub struct Version {
 }
 
 impl Version {
+    /// From its numbers.
+    pub fn new(numbers: &[u32]) -> Self {
+        let text = numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+        Version { numbers: numbers.to_vec(), text }
+    }
+
     /// In what a tool printed: the first dotted number outside parentheses (`gcc (Debian 12.2.0-14)
     /// 12.2.0`, `GNU ld (…) 2.40`, `v1.24`), else the first number (`kmod version 30`).
     pub fn find(output: &str) -> Option<Self> {

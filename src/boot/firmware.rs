@@ -1,23 +1,26 @@
 //! Files copied from fetched firmware packages to the boot partition.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{BootInput, Files};
-use crate::error::{Error, Result, nearest};
+use super::{BootInput, Files, file_name};
+use crate::error::{Error, Result};
 use crate::fsx;
-use crate::tree::{Content, TreePath};
+use crate::source;
+use crate::tree::Content;
 
 /// A file of the firmware, or several by a `*` in the last component of the path.
 ///
-/// In a profile `"usr/lib/raspi-firmware/start4.elf"` goes to the partition's root under its own
-/// name; `{ from = "usr/lib/raspi-firmware/overlays/*.dtbo", to = "overlays/" }` says where to.
+/// In a profile `"rpi:usr/lib/raspi-firmware/start4.elf"` is a file of the firmware that `[firmware]`
+/// calls `rpi`; it goes to the partition's root under its own name.
+/// `{ from = "rpi:usr/lib/raspi-firmware/overlays/*.dtbo", to = "overlays/" }` says where to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FirmwareFile {
-    /// Path in the firmware's directory.
+    /// `NAME:PATH`: a firmware of the profile and a path in it.
     pub from: String,
     /// Path on the boot partition; one that ends with `/` is a directory that keeps the file's name.
     pub to: String,
@@ -90,82 +93,47 @@ impl schemars::JsonSchema for FirmwareFile {
     }
 }
 
+/// A fetched firmware.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// How messages call it: ``package `raspi-firmware` ``.
+    pub origin: String,
+}
+
 /// Puts what the profile lists; a file that is not there is an error that names its package.
 pub(super) fn put(files: &mut Files, list: &[FirmwareFile], input: &BootInput<'_>) -> Result<()> {
-    if list.is_empty() {
-        return Ok(());
-    }
-    let Some(root) = input.firmware else {
-        return Err(Error::usage(format!(
-            "`boot.firmware` names `{}`, but the profile has no firmware source",
-            list[0].from
-        ))
-        .hint("give the profile a firmware source that holds the file"));
-    };
     for entry in list {
-        for (name, content) in find(root, entry, input.firmware_origin)? {
-            files.put(&entry.target(&name), content)?;
+        let (firmware, path) = locate(&entry.from, input.firmware)?;
+        let found = source::files(&firmware.dir, path).map_err(|error| {
+            let missing = Error::new(format!("firmware file `{path}` is not in {}", firmware.origin));
+            match error.hint_text() {
+                Some(hint) => missing.hint(hint),
+                None => missing.hint("check `boot.firmware` of the profile, and the version of that package"),
+            }
+        })?;
+        for path in found {
+            files.put(&entry.target(file_name(&path)), content(&source::resolve(&firmware.dir, &path)?)?)?;
         }
     }
     Ok(())
 }
 
-fn find(root: &Path, entry: &FirmwareFile, origin: &str) -> Result<Vec<(String, Content)>> {
-    let path = TreePath::new(&entry.from)?;
-    let dir = path.parent().unwrap_or_else(TreePath::root);
-    let names = names(&root.join(dir.as_str()));
-    let pattern = path.name();
-    let chosen: Vec<&String> = names.iter().filter(|name| matches(pattern, name)).collect();
-    if chosen.is_empty() {
-        let error = Error::new(format!("firmware file `{}` is not in {origin}", entry.from));
-        return Err(match nearest(pattern, names.iter().map(String::as_str)) {
-            Some(name) => error.hint(format!("nearest: `{}`", dir.join(name)?.as_str())),
-            None => error.hint("check `boot.firmware` of the profile, and the version of that package"),
-        });
-    }
-    chosen
-        .into_iter()
-        .map(|name| {
-            let file = root.join(dir.as_str()).join(name);
-            let len =
-                fsx::open(&file)?.metadata().map_err(|cause| fsx::io_error("read", &file, &cause))?.len();
-            Ok((name.clone(), Content::Range { file: Arc::new(file), offset: 0, len }))
-        })
-        .collect()
+/// `NAME:PATH` in the profile's firmware.
+fn locate<'a, 'b>(from: &'b str, all: &'a BTreeMap<String, Firmware>) -> Result<(&'a Firmware, &'b str)> {
+    let named = from.split_once(':').and_then(|(name, path)| Some((all.get(name)?, path)));
+    named.ok_or_else(|| {
+        let names: Vec<&str> = all.keys().map(String::as_str).collect();
+        let error = Error::usage(format!("`boot.firmware` names `{from}`, which is in no firmware of the profile"));
+        match names.as_slice() {
+            [] => error.hint("give the profile a `[firmware]` table: `NAME = { apt = \"PACKAGE\" }`, and write `NAME:PATH`"),
+            _ => error.hint(format!("write `NAME:PATH`; the profile's firmware: {}", names.join(", "))),
+        }
+    })
 }
 
-/// Regular files of a directory, sorted; an absent directory has none.
-fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().is_file())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
-}
-
-/// Shell-like matching with `*` only.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            (0..=tail.len()).any(|skip| tail.is_char_boundary(skip) && matches(rest, &tail[skip..]))
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn star_matches_any_run() {
-        assert!(matches("*.dtbo", "vc4.dtbo"));
-        assert!(matches("start4*.elf", "start4.elf"));
-        assert!(matches("*", ""));
-        assert!(!matches("*.dtbo", "README.md"));
-        assert!(!matches("start4.elf", "start4x.elf"));
-    }
+fn content(file: &Path) -> Result<Content> {
+    let len = fsx::open(file)?.metadata().map_err(|cause| fsx::io_error("read", file, &cause))?.len();
+    Ok(Content::Range { file: Arc::new(file.to_owned()), offset: 0, len })
 }

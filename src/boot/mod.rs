@@ -25,9 +25,8 @@ pub mod uimage;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-pub use firmware::FirmwareFile;
+pub use firmware::{Firmware, FirmwareFile};
 pub use spec::{BootSpec, ChainName};
 
 use crate::arch::Arch;
@@ -53,10 +52,8 @@ pub struct BootInput<'a> {
     pub release: String,
     /// Dates what carries a date: seconds since 1970.
     pub epoch: i64,
-    /// Directory of the fetched firmware that [`BootSpec::firmware`] names files of.
-    pub firmware: Option<&'a Path>,
-    /// How to name that firmware's source in errors: ``package `raspi-firmware` ``.
-    pub firmware_origin: &'a str,
+    /// The fetched firmware that [`BootSpec::firmware`] names files of, by the profile's names.
+    pub firmware: &'a BTreeMap<String, Firmware>,
 }
 
 /// One file of the boot partition.

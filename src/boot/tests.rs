@@ -8,6 +8,17 @@ use super::config_txt::{self, Choice, Model, Overlay};
 use super::*;
 use crate::exec::Cmd;
 
+fn no_firmware() -> &'static BTreeMap<String, Firmware> {
+    static NONE: BTreeMap<String, Firmware> = BTreeMap::new();
+    &NONE
+}
+
+/// The directory as the profile's firmware `rpi`.
+fn rpi(dir: &Path) -> BTreeMap<String, Firmware> {
+    let firmware = Firmware { dir: dir.to_owned(), origin: "package `raspi-firmware`".to_string() };
+    BTreeMap::from([("rpi".to_string(), firmware)])
+}
+
 fn input(arch: Arch, kernel: &str) -> BootInput<'static> {
     BootInput {
         arch,
@@ -18,8 +29,7 @@ fn input(arch: Arch, kernel: &str) -> BootInput<'static> {
         initramfs: None,
         release: "6.12.48".to_string(),
         epoch: 1_700_000_000,
-        firmware: None,
-        firmware_origin: "package `raspi-firmware`",
+        firmware: no_firmware(),
     }
 }
 
@@ -181,11 +191,11 @@ fn firmware_dir() -> tempfile::TempDir {
     dir
 }
 
-fn rpi4(firmware: &Path) -> (BootSpec, BootInput<'_>) {
+fn rpi4(firmware: &BTreeMap<String, Firmware>) -> (BootSpec, BootInput<'_>) {
     let spec: BootSpec = toml::from_str(
         r#"
         chain = "rpi-firmware"
-        firmware = ["lib/start4.elf", "lib/fixup4.dat", { from = "lib/overlays/*.dtbo", to = "overlays/" }]
+        firmware = ["rpi:lib/start4.elf", "rpi:lib/fixup4.dat", { from = "rpi:lib/overlays/*.dtbo", to = "overlays/" }]
         dtoverlays = ["i2c-rtc,ds3231"]
         config = ["[cm4]", "otg_mode=1"]
         "#,
@@ -193,14 +203,15 @@ fn rpi4(firmware: &Path) -> (BootSpec, BootInput<'_>) {
     .unwrap();
     let mut input = input(Arch::Arm64, "Image");
     input.dtbs = vec![dtb("broadcom/bcm2711-rpi-4-b.dtb")];
-    input.firmware = Some(firmware);
+    input.firmware = firmware;
     (spec, input)
 }
 
 #[test]
 fn raspberry_pi_4() {
     let dir = firmware_dir();
-    let (spec, input) = rpi4(dir.path());
+    let firmware = rpi(dir.path());
+    let (spec, input) = rpi4(&firmware);
     let made = files(&spec, &input);
     assert_eq!(
         made.keys().collect::<Vec<_>>(),
@@ -261,8 +272,9 @@ otg_mode=1
 #[test]
 fn missing_firmware_is_named() {
     let dir = firmware_dir();
-    let (mut spec, input) = rpi4(dir.path());
-    spec.firmware[0] = FirmwareFile::at_root("lib/start4.bin");
+    let firmware = rpi(dir.path());
+    let (mut spec, input) = rpi4(&firmware);
+    spec.firmware[0] = FirmwareFile::at_root("rpi:lib/start4.bin");
     assert_eq!(
         failure(&spec, &input),
         "firmware file `lib/start4.bin` is not in package `raspi-firmware`\n\nhint: nearest: `lib/start4.elf`"
@@ -274,7 +286,7 @@ fn missing_firmware_is_named() {
          caused by: a board with this DTB does not start without it\n\n\
          hint: add the path of `start4.elf` to `boot.firmware`; in package `raspi-firmware` it is `usr/lib/raspi-firmware/start4.elf`"
     );
-    let (mut spec, mut input) = rpi4(dir.path());
+    let (mut spec, mut input) = rpi4(&firmware);
     spec.dtoverlays.push("disable-bt".into());
     assert_eq!(
         failure(&spec, &input),
@@ -282,19 +294,20 @@ fn missing_firmware_is_named() {
          hint: add it to the profile's overlays, or to `boot.firmware` with `to = \"overlays/\"`"
     );
     spec.dtoverlays.pop();
-    input.firmware = None;
+    input.firmware = no_firmware();
     assert_eq!(
         failure(&spec, &input),
-        "`boot.firmware` names `lib/start4.elf`, but the profile has no firmware source\n\n\
-         hint: give the profile a firmware source that holds the file"
+        "`boot.firmware` names `rpi:lib/start4.elf`, which is in no firmware of the profile\n\n\
+         hint: give the profile a `[firmware]` table: `NAME = { apt = \"PACKAGE\" }`, and write `NAME:PATH`"
     );
 }
 
 #[test]
 fn bad_profiles_are_told_why() {
     let dir = firmware_dir();
-    let (mut spec, mut input) = rpi4(dir.path());
-    spec.firmware.push(FirmwareFile { from: "lib/start4x.elf".into(), to: "CONFIG.TXT".into() });
+    let firmware = rpi(dir.path());
+    let (mut spec, mut input) = rpi4(&firmware);
+    spec.firmware.push(FirmwareFile { from: "rpi:lib/start4x.elf".into(), to: "CONFIG.TXT".into() });
     assert_eq!(
         failure(&spec, &input),
         "two files of the boot partition are called `CONFIG.TXT`\n  \
@@ -302,7 +315,7 @@ fn bad_profiles_are_told_why() {
          hint: the profile's `boot.firmware` may not hold a file that the boot chain makes"
     );
     spec.firmware.pop();
-    spec.firmware.push(FirmwareFile { from: "lib/start4x.elf".into(), to: "../x".into() });
+    spec.firmware.push(FirmwareFile { from: "rpi:lib/start4x.elf".into(), to: "../x".into() });
     assert_eq!(
         failure(&spec, &input),
         "path `../x` leaves its root with `..`\n\nhint: paths in a layer may not hold `..`"

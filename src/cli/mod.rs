@@ -1,1 +1,109 @@
 //! Command line: arguments only, one file per command.
+//!
+//! A command turns its arguments into the options of one operation in [`crate::ops`] and prints what
+//! it returns. Probing, building and deciding happen there.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Result;
+use crate::ui::Ui;
+
+mod board_args;
+mod boards;
+mod build;
+mod doctor;
+mod generate;
+mod plan;
+mod run;
+mod test;
+mod update;
+
+pub use board_args::{BoardArgs, BuildArgs, SourceArgs};
+
+/// Builds bootable images for embedded boards: kernel, modules, root filesystem, partitions.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bimg",
+    version,
+    max_term_width = 80,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How much is said, and to whom.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Print events and results as JSON lines on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Also print what the tools print
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build a board's image
+    Build(build::Build),
+    /// Show what a build would do, and why
+    Plan(plan::Plan),
+    /// Boot the image in QEMU on this terminal
+    Run(run::Run),
+    /// Boot the image in QEMU and check that it works
+    Test(test::Test),
+    /// Check that this host can build a board
+    Doctor(doctor::Doctor),
+    /// List, show and check board profiles
+    #[command(subcommand)]
+    Boards(boards::Boards),
+    /// Move the sources pinned in bimg.lock to their newest
+    Update(update::Update),
+    /// Print a completion script or the manual pages
+    #[command(subcommand)]
+    Generate(generate::Generate),
+}
+
+/// Where builds and images are kept.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Directories")]
+pub struct DirArgs {
+    /// Build trees, logs and stamps
+    #[arg(long, value_name = "DIR", default_value = "build", env = "BIMG_BUILD_DIR")]
+    pub build_dir: PathBuf,
+    /// Finished images, in a directory per board
+    #[arg(long, value_name = "DIR", default_value = "out", env = "BIMG_OUT_DIR")]
+    pub out: PathBuf,
+}
+
+impl Cli {
+    /// How to talk to the user.
+    pub fn output(&self) -> OutputArgs {
+        self.output
+    }
+
+    /// Does what was asked.
+    pub fn run(self, ui: &Ui) -> Result<()> {
+        match self.command {
+            Command::Build(command) => command.run(ui),
+            Command::Plan(command) => command.run(ui),
+            Command::Run(command) => command.run(ui),
+            Command::Test(command) => command.run(ui),
+            Command::Doctor(command) => command.run(ui),
+            Command::Boards(command) => command.run(ui),
+            Command::Update(command) => command.run(ui),
+            Command::Generate(command) => command.run(),
+        }
+    }
+}

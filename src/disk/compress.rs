@@ -21,7 +21,7 @@ use crate::progress::{Progress, Unit};
 use crate::{fsx, interrupt};
 
 /// A compression of the finished image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// xz: smallest, slowest.

@@ -19,6 +19,11 @@ mod layout;
 mod table;
 mod write;
 
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::filesystem;
 use crate::tree::{Content, Tree};
@@ -30,12 +35,22 @@ pub use layout::{Layout, Placed, layout};
 pub use write::{BlobFacts, ImageFacts, PartitionFacts, write};
 
 /// Kind of partition table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Table {
     /// DOS master boot record, four partitions.
     Mbr,
     /// GUID partition table with its copy at the end.
     Gpt,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Table::Mbr => "MBR",
+            Table::Gpt => "GPT",
+        })
+    }
 }
 
 /// A disk as a profile describes it, with its content.

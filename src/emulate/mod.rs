@@ -11,6 +11,7 @@
 
 pub mod card;
 pub mod console;
+mod credential;
 pub mod guest;
 pub mod qemu;
 pub mod raspberry_pi;
@@ -22,6 +23,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use credential::Credential;
 pub use guest::Login;
 pub use spec::{DiskBus, EmulatorFirmware, EmulatorSpec, MachineName};
 pub use test::{Assertion, TestReport, TestSpec, test};
@@ -61,6 +63,8 @@ pub struct Start<'a> {
     pub card_size: Option<ByteSize>,
     /// Port for SSH on the loopback interface; a free one when `None`.
     pub ssh_port: Option<u16>,
+    /// What the machine hands to the guest to let us in.
+    pub credential: Option<&'a Credential>,
 }
 
 /// A machine that is ready to start.
@@ -78,10 +82,14 @@ impl Machine {
         fsx::create_dir_all(start.work)?;
         let disk = start.work.join("disk.qcow2");
         qemu::overlay(start.image, &disk, self.spec.disk, start.card_size)?;
-        let direct = match self.spec.machine.raspberry_pi() {
+        let mut direct = match self.spec.machine.raspberry_pi() {
             Some(model) => Some(raspberry_pi::prepare(start.image, model, &self.spec, start.work, progress)?),
             None => None,
         };
+        let extra = start.credential.and_then(Credential::cmdline);
+        if let (Some(direct), Some(extra)) = (&mut direct, extra) {
+            direct.cmdline = format!("{} {extra}", direct.cmdline);
+        }
         let ssh_port = if self.spec.network { Some(qemu::ssh_port(start.ssh_port)?) } else { None };
         let args = qemu::args(&Invocation {
             spec: &self.spec,
@@ -92,7 +100,8 @@ impl Machine {
             ssh_port,
             serial,
         });
-        Ok(Ready { command: Cmd::new(program).args(args), ssh_port, direct })
+        let handed = start.credential.map(Credential::args).unwrap_or_default();
+        Ok(Ready { command: Cmd::new(program).args(args).args(handed), ssh_port, direct })
     }
 
     /// `default` is QEMU's own; anything else is a file of the fetched firmware.
@@ -122,10 +131,8 @@ pub fn run(machine: &Machine, start: &Start<'_>, progress: &dyn Progress) -> Res
     if let Some(direct) = &ready.direct {
         progress.note(&format!("config.txt boots {}", direct.describe()));
     }
-    if let Some(port) = ready.ssh_port {
-        progress.note(&format!(
-            "SSH: ssh -p {port} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@127.0.0.1"
-        ));
+    if let Some(credential) = start.credential {
+        progress.note(&credential.describe(ready.ssh_port));
     }
     progress.note("changes stay in a throwaway disk; quit with Ctrl-A X");
     let status = ready.command.interactive()?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::raspberry_pi::Direct;
 use super::spec::{DiskBus, EmulatorSpec, MachineName};
 use crate::arch::Arch;
+use crate::doctor::{Need, Version};
 use crate::error::{Error, Result, nearest};
 use crate::exec::Cmd;
 use crate::fsx;
@@ -148,6 +149,13 @@ pub fn check(program: &Path, arch: Arch, machine: MachineName) -> Result<()> {
     } else {
         error
     })
+}
+
+/// The program, for the doctor.
+pub fn need(arch: Arch, machine: MachineName) -> Need {
+    let need = Need::new(program(arch), "boots the image");
+    // The first version with this machine.
+    if machine == MachineName::Raspi4b { need.at_least(Version::new(&[9, 0])) } else { need }
 }
 
 /// A free loopback port, or the one asked for.

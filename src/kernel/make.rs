@@ -121,6 +121,26 @@ impl Make {
     }
 }
 
+/// The makes of a build, as one would type them: for plans. The object directory need not exist.
+pub fn commands(spec: &KernelSpec) -> Vec<String> {
+    let make = |goals: &[&str]| {
+        Cmd::new("make")
+            .arg("-C")
+            .arg(&spec.source)
+            .arg(format!("O={}", spec.obj().display()))
+            .args(words(spec))
+            .args(goals)
+            .display()
+    };
+    let jobs = format!("-j{}", spec.jobs.unwrap_or_else(jobs).max(1));
+    let mut all: Vec<&str> = vec![&jobs];
+    all.extend(spec.targets.iter().map(String::as_str));
+    all.push("modules");
+    all.extend(spec.dtbs.iter().chain(&spec.overlays).map(String::as_str));
+    let stage = format!("INSTALL_MOD_PATH={}", spec.stage().display());
+    vec![make(&[&spec.defconfig]), make(&["olddefconfig"]), make(&all), make(&[&stage, "modules_install"])]
+}
+
 /// Architecture and toolchain, as kbuild wants them.
 fn words(spec: &KernelSpec) -> Vec<String> {
     let arch = match spec.arch {

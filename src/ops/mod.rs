@@ -1,1 +1,80 @@
 //! One function per command.
+//!
+//! ```text
+//! Board + facts -> Plan            plan.rs gathers the facts, crate::plan decides
+//! Plan -> stages -> artifacts      build.rs, in order: sources, kernel, rootfs, image
+//! out/BOARD -> QEMU                emulate.rs
+//! ```
+
+mod build;
+mod doctor;
+mod emulate;
+mod facts;
+mod image;
+mod manifest;
+mod rootfs;
+mod sources;
+mod update;
+
+use clap::ValueEnum;
+
+pub use build::{Built, build};
+pub use doctor::doctor;
+pub use emulate::{TestOptions, Tested, run, test};
+pub use facts::plan;
+pub use update::update;
+
+use crate::board::Board;
+use crate::disk::Compression;
+use crate::rootfs::Provision;
+use crate::source::Mode;
+use crate::workdir::Workdir;
+
+/// Everything that decides what is built and where.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// The board.
+    pub board: Board,
+    /// Where things are kept.
+    pub workdir: Workdir,
+    /// `--set CONFIG_X=y`.
+    pub sets: Vec<String>,
+    /// Compile jobs.
+    pub jobs: Option<usize>,
+    /// Use ccache when it is there.
+    pub ccache: bool,
+    /// Host name, keys, password hash.
+    pub provision: Provision,
+    /// Also write the image compressed.
+    pub compress: Option<Compression>,
+    /// How sources may change.
+    pub mode: Mode,
+}
+
+/// The stages, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Stage {
+    /// Fetch and unpack sources
+    Sources,
+    /// Configure and compile the kernel, install its modules
+    Kernel,
+    /// Make the base of the root filesystem
+    Rootfs,
+    /// Assemble the image
+    Image,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Stage; 4] = [Stage::Sources, Stage::Kernel, Stage::Rootfs, Stage::Image];
+
+    /// As in events, logs and `--stage`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Sources => "sources",
+            Stage::Kernel => "kernel",
+            Stage::Rootfs => "rootfs",
+            Stage::Image => "image",
+        }
+    }
+}

@@ -72,6 +72,11 @@ pub fn overlay_fingerprint(
     spec.overlays.iter().map(one).collect()
 }
 
+/// Of a host file, remembered in `memo`.
+pub fn file_fingerprint(path: &Path, memo: &Path) -> Result<Digest> {
+    remembered(path, memo, Digest::of_file)
+}
+
 /// A directory's content with all that would reach the image.
 fn digest_directory(root: &Path, ownership: Ownership) -> Result<Digest> {
     let mut tree = Tree::new(Timestamp::default());

@@ -62,6 +62,11 @@ impl Provision {
         Ok(())
     }
 
+    /// The host name that was asked for.
+    pub fn hostname(&self) -> Option<&str> {
+        self.hostname.as_deref()
+    }
+
     /// True when somebody can log in over SSH.
     pub fn has_key(&self) -> bool {
         !self.ssh_keys.is_empty()

@@ -1,0 +1,187 @@
+//! `bimg build`: carries the plan out, stage after stage.
+//!
+//! The quick way first: with everything in the store and every stamp in place, a build is a look at
+//! the stamps. Only when a stage has to run are the host's tools checked, all at once, before the
+//! first write.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::facts::{self, Facts};
+use super::rootfs::{Prepared, RootfsStage};
+use super::sources::{Shelf, Sources};
+use super::{BuildOptions, Stage, image};
+use crate::error::{Context, Error, Result};
+use crate::kernel::{self, KernelArtifacts};
+use crate::progress::{Event, Progress};
+use crate::units::ByteSize;
+
+/// What a build left.
+#[derive(Debug, Serialize)]
+pub struct Built {
+    /// Board name.
+    pub board: String,
+    /// Kernel variant.
+    pub variant: Option<String>,
+    /// Last stage carried out.
+    pub stage: &'static str,
+    /// Kernel release, once there is a kernel.
+    pub release: Option<String>,
+    /// The image, once there is one.
+    pub image: Option<PathBuf>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+    /// Bytes of it that hold data.
+    pub mapped: Option<u64>,
+    /// Everything else beside it.
+    pub artifacts: Vec<PathBuf>,
+    /// True when QEMU can boot it.
+    pub emulated: bool,
+}
+
+impl Built {
+    /// One JSON object on one line.
+    pub fn json(&self) -> Result<String> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            event: &'static str,
+            #[serde(flatten)]
+            built: &'a Built,
+        }
+        serde_json::to_string(&Line { event: "built", built: self })
+            .map(|text| text + "\n")
+            .map_err(|cause| Error::new("cannot print the result").caused_by(cause))
+    }
+
+    /// Where the image is and what to do next.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let (Some(image), Some(size), Some(mapped)) = (&self.image, self.size, self.mapped) else {
+            let release =
+                self.release.as_deref().map_or(String::new(), |release| format!(", kernel {release}"));
+            let _ = writeln!(out, "{}: built up to `{}`{release}", self.board, self.stage);
+            return out;
+        };
+        let _ = writeln!(
+            out,
+            "{}\n  {}, {} of data, kernel {}",
+            relative(image),
+            ByteSize(size),
+            ByteSize(mapped),
+            self.release.as_deref().unwrap_or("unknown")
+        );
+        let variant = self.variant.as_deref().map_or(String::new(), |variant| format!(" --kernel {variant}"));
+        let _ = writeln!(out, "\nnext:");
+        if self.emulated {
+            let _ = writeln!(out, "  bimg run --board {}{variant}", self.board);
+            let _ = writeln!(out, "  bimg test --board {}{variant}", self.board);
+        }
+        let _ = writeln!(out, "  bmaptool copy {} /dev/YOUR-CARD", relative(image));
+        out
+    }
+}
+
+/// A path as seen from the working directory.
+pub(super) fn relative(path: &std::path::Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+/// Runs a stage: tells when it starts and why, how long it took; names stage and board in its failure.
+pub(super) struct Runner<'a> {
+    pub options: &'a BuildOptions,
+    pub progress: &'a dyn Progress,
+}
+
+impl Runner<'_> {
+    fn stage<T>(&self, stage: Stage, reasons: &[String], work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let name = stage.name();
+        let reason = reasons.join(", ");
+        if !reasons.is_empty() {
+            self.progress.event(&Event::StageStarted { stage: name, reason: &reason });
+        }
+        let start = Instant::now();
+        let value =
+            work().context(|| format!("stage `{name}` failed for board `{}`", self.options.board.name))?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.progress.event(&Event::StageFinished { stage: name, seconds, fresh: reasons.is_empty() });
+        Ok(value)
+    }
+}
+
+/// Builds everything, or up to a stage.
+pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progress) -> Result<Built> {
+    let until = until.unwrap_or(Stage::Image);
+    let _lock = options.workdir.lock(progress)?;
+    let mut shelf = Shelf::open()?;
+    let run = Runner { options, progress };
+    let known = shelf.peek(&options.board, progress)?;
+    let facts = facts::gather(options, known.as_ref())?;
+    if facts.anything_to_do(until) {
+        facts::check_host(options, known.as_ref(), &shelf, until)?;
+    }
+    let sources = run.sources(&mut shelf, known, &facts)?;
+    let mut built = Built {
+        board: options.board.name.clone(),
+        variant: options.board.kernel.variant.clone(),
+        stage: until.name(),
+        release: None,
+        image: None,
+        size: None,
+        mapped: None,
+        artifacts: Vec::new(),
+        emulated: options.board.emulator.is_some(),
+    };
+    if until == Stage::Sources {
+        return Ok(built);
+    }
+    // Fetching may have changed what is known: look again.
+    let facts = if facts.sources.is_empty() { facts } else { facts::gather(options, Some(&sources))? };
+    let kernel = run.kernel(&sources, &facts)?;
+    built.release = Some(kernel.release.clone());
+    if until == Stage::Kernel {
+        return Ok(built);
+    }
+    let base = run.rootfs(&facts)?;
+    if until == Stage::Rootfs {
+        return Ok(built);
+    }
+    let image = run.image(&sources, &kernel, &base)?;
+    built.image = Some(options.workdir.image());
+    built.size = Some(image.size);
+    built.mapped = Some(image.mapped);
+    built.artifacts = image.files;
+    Ok(built)
+}
+
+impl Runner<'_> {
+    fn sources(&self, shelf: &mut Shelf, known: Option<Sources>, facts: &Facts) -> Result<Sources> {
+        self.stage(Stage::Sources, &facts.sources, || match known {
+            Some(sources) if facts.sources.is_empty() => Ok(sources),
+            _ => shelf.fetch(&self.options.board, self.options.mode, self.progress),
+        })
+    }
+
+    fn kernel(&self, sources: &Sources, facts: &Facts) -> Result<KernelArtifacts> {
+        let spec = facts::kernel_spec(self.options, sources)?;
+        self.stage(Stage::Kernel, &facts.kernel, || match &facts.kernel_artifacts {
+            Some(artifacts) => Ok(artifacts.clone()),
+            None => kernel::build(&spec, self.progress),
+        })
+    }
+
+    fn rootfs(&self, facts: &Facts) -> Result<Prepared> {
+        self.stage(Stage::Rootfs, &facts.rootfs, || RootfsStage::new(self.options)?.run(self.progress))
+    }
+
+    fn image(&self, sources: &Sources, kernel: &KernelArtifacts, base: &Prepared) -> Result<image::Written> {
+        let job = image::Job::new(self.options, sources, kernel, base)?;
+        let reasons = job.reasons()?;
+        self.stage(Stage::Image, &reasons, || {
+            if reasons.is_empty() { job.written() } else { job.write(self.progress) }
+        })
+    }
+}

@@ -1,0 +1,293 @@
+//! The facts that a plan is made from: what is there, what is up to date, what the host lacks.
+
+use std::path::PathBuf;
+
+use super::rootfs::RootfsStage;
+use super::sources::{Shelf, Sources};
+use super::{BuildOptions, Stage, image};
+use crate::board::{Board, Fill};
+use crate::digest::Digest;
+use crate::doctor::{self, KernelTree, Need, Room};
+use crate::emulate;
+use crate::error::Result;
+use crate::kernel::{self, Fragment, Freshness, KernelArtifacts, KernelSpec};
+use crate::plan::{DiskRow, Plan, StagePlan};
+use crate::progress::Progress;
+use crate::rootfs::BaseKind;
+use crate::units::ByteSize;
+use crate::workdir::Workdir;
+
+/// Why each stage has to run. An empty list: it does not.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Sources.
+    pub sources: Vec<String>,
+    /// Kernel.
+    pub kernel: Vec<String>,
+    /// What the kernel stage left, when it is up to date.
+    pub kernel_artifacts: Option<KernelArtifacts>,
+    /// Root filesystem base.
+    pub rootfs: Vec<String>,
+}
+
+impl Facts {
+    /// True when a stage that needs tools has to run.
+    pub fn anything_to_do(&self, until: Stage) -> bool {
+        !self.sources.is_empty()
+            || (until >= Stage::Kernel && !self.kernel.is_empty())
+            || (until >= Stage::Rootfs && !self.rootfs.is_empty())
+    }
+}
+
+/// Looks at stamps and store; starts nothing but the compiler's `--version`.
+pub fn gather(options: &BuildOptions, sources: Option<&Sources>) -> Result<Facts> {
+    let mut facts = Facts { rootfs: RootfsStage::new(options)?.reasons()?, ..Facts::default() };
+    let Some(sources) = sources else {
+        facts.sources.push("not in the store yet".to_string());
+        facts.kernel.push("its source is not there yet".to_string());
+        return Ok(facts);
+    };
+    match kernel_spec(options, sources) {
+        Ok(spec) => match kernel::freshness(&spec)? {
+            Freshness::Fresh(artifacts) => facts.kernel_artifacts = Some(*artifacts),
+            Freshness::Stale { reasons } => facts.kernel = reasons,
+        },
+        // The doctor says it better, together with everything else that is missing.
+        Err(_) => facts.kernel.push(format!("toolchain `{}` is not ready", options.board.toolchain.name)),
+    }
+    Ok(facts)
+}
+
+/// What the kernel stage works on.
+pub fn kernel_spec(options: &BuildOptions, sources: &Sources) -> Result<KernelSpec> {
+    let board = &options.board;
+    let source = &sources.kernel;
+    let mut spec = KernelSpec {
+        arch: board.arch,
+        toolchain: board.toolchain.detect(board.arch)?,
+        source: source.dir.clone(),
+        source_identity: source.identity.clone(),
+        editable: source.editable,
+        defconfig: board.kernel.defconfig.clone(),
+        fragments: fragments(board)?,
+        sets: options.sets.clone(),
+        targets: board.kernel.targets.clone(),
+        dtbs: board.kernel.dtbs.iter().map(|dtb| dtb.name.clone()).collect(),
+        overlays: board.kernel.overlays.iter().map(|overlay| overlay.name.clone()).collect(),
+        external_modules: board.kernel.modules.clone(),
+        load_address: None,
+        dir: PathBuf::new(),
+        log: options.workdir.log(Stage::Kernel.name()),
+        epoch: epoch(sources),
+        jobs: options.jobs,
+        ccache: options.ccache,
+    };
+    spec.dir = options.workdir.kernel(&kernel_key(&spec));
+    Ok(spec)
+}
+
+/// SOURCE_DATE_EPOCH of a build: the user's, or the date of the kernel's source.
+pub fn epoch(sources: &Sources) -> i64 {
+    std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()).unwrap_or(sources.kernel.epoch)
+}
+
+/// Names the build directory by what a kernel *is*, not by the state it is in: an edited fragment or
+/// source file is built incrementally in the same place, and boards with equal kernels share it.
+fn kernel_key(spec: &KernelSpec) -> String {
+    let source = if spec.editable { spec.source.display().to_string() } else { spec.source_identity.clone() };
+    let mut fields = vec![spec.toolchain.name.clone(), source, spec.defconfig.clone()];
+    fields.extend(spec.fragments.iter().map(|fragment| fragment.name.clone()));
+    fields.extend(spec.external_modules.iter().map(|dir| dir.display().to_string()));
+    format!("{}-{}", spec.arch, Digest::of_fields(fields.iter().map(String::as_bytes)).short())
+}
+
+fn fragments(board: &Board) -> Result<Vec<Fragment>> {
+    board
+        .kernel
+        .fragments
+        .iter()
+        .map(|file| {
+            Ok(Fragment {
+                name: file.shown.trim_end_matches(" (built in)").to_string(),
+                text: file.text()?.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// `bimg plan`: the facts, told.
+pub fn plan(options: &BuildOptions, progress: &dyn Progress) -> Result<Plan> {
+    let shelf = Shelf::open()?;
+    let sources = shelf.peek(&options.board, progress)?;
+    let facts = gather(options, sources.as_ref())?;
+    let image = image::reasons(options, sources.as_ref(), &facts)?;
+    let commands = match &sources {
+        Some(sources) if !facts.kernel.is_empty() => {
+            kernel_spec(options, sources).map(|spec| kernel::make::commands(&spec)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let stage = |stage: Stage, reasons: Vec<String>, commands: Vec<String>| StagePlan {
+        stage: stage.name(),
+        reasons,
+        commands,
+    };
+    let board = &options.board;
+    Ok(Plan {
+        board: board.name.clone(),
+        description: board.description.clone(),
+        table: format!("{}, {} alignment", board.disk.table, board.disk.align),
+        tools: Scope::of(options)
+            .needs(Stage::Image)
+            .into_iter()
+            .filter(|need| !need.optional)
+            .map(|need| need.tool)
+            .collect(),
+        stages: vec![
+            stage(Stage::Sources, facts.sources, Vec::new()),
+            stage(Stage::Kernel, facts.kernel, commands),
+            stage(Stage::Rootfs, facts.rootfs, Vec::new()),
+            stage(Stage::Image, image, Vec::new()),
+        ],
+        disk: disk_rows(board)?,
+        image: super::build::relative(&options.workdir.image()),
+    })
+}
+
+fn disk_rows(board: &Board) -> Result<Vec<DiskRow>> {
+    let layout = image::provisional_layout(board)?;
+    let mut rows: Vec<DiskRow> = board
+        .disk
+        .partitions
+        .iter()
+        .zip(&layout.partitions)
+        .map(|(partition, placed)| {
+            let known = !layout.provisional || partition.size.is_some();
+            let fill = match &partition.fill {
+                Fill::Filesystem { kind, content, .. } => {
+                    let content = content.map_or("empty", |content| content.name());
+                    format!("{} ({content})", kind.writer().name())
+                }
+                Fill::Raw(file) => file.to_string(),
+                Fill::Empty => "nothing".to_string(),
+            };
+            DiskRow {
+                name: partition.name.clone(),
+                offset: Some(placed.start),
+                size: known.then_some(placed.size),
+                kind: partition.kind.text().to_string(),
+                fill,
+            }
+        })
+        .collect();
+    rows.extend(board.disk.blobs.iter().map(|blob| DiskRow {
+        name: blob.name.clone(),
+        offset: Some(blob.offset),
+        size: None,
+        kind: "raw".to_string(),
+        fill: blob.file.to_string(),
+    }));
+    rows.sort_by_key(|row| row.offset);
+    Ok(rows)
+}
+
+/// What decides which tools and how much room a build takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The board.
+    pub board: &'a Board,
+    /// Where it is built.
+    pub workdir: &'a Workdir,
+    /// Whether ccache would be used.
+    pub ccache: bool,
+}
+
+impl<'a> Scope<'a> {
+    fn of(options: &'a BuildOptions) -> Self {
+        Scope { board: &options.board, workdir: &options.workdir, ccache: options.ccache }
+    }
+
+    /// Every tool that a build up to `until` starts.
+    fn needs(&self, until: Stage) -> Vec<Need> {
+        let board = self.board;
+        let mut needs: Vec<Need> = super::sources::requests(board)
+            .flat_map(|(_, alternatives)| alternatives)
+            .filter_map(|source| source.tool())
+            .map(|tool| Need::new(tool, "fetches sources"))
+            .collect();
+        if until >= Stage::Kernel {
+            needs.extend(doctor::kernel_needs());
+            needs.extend(board.toolchain.needs(board.arch));
+            if self.ccache {
+                needs.push(Need::new("ccache", "makes rebuilds fast").optional());
+            }
+        }
+        if until >= Stage::Rootfs && board.rootfs.kind == BaseKind::Debian {
+            needs.push(Need::new("mmdebstrap", "unpacks the root filesystem's packages"));
+        }
+        needs
+    }
+
+    /// What `bimg run` and `bimg test` start.
+    fn emulator_needs(&self) -> Vec<Need> {
+        let Some(emulator) = &self.board.emulator else { return Vec::new() };
+        let mut needs = vec![
+            emulate::qemu::need(self.board.arch, emulator.machine),
+            Need::new("qemu-img", "makes throwaway disks"),
+        ];
+        if emulator.network {
+            needs.push(Need::new("ssh", "logs in to the emulated board"));
+        }
+        needs
+    }
+}
+
+/// Room that a kernel's object directory takes, by how much of it is configured: seen with 6.12 on
+/// arm64, 0.3 GiB lean, 3.5 GiB `defconfig` for one platform; with debug information it is more.
+fn kernel_room(board: &Board) -> ByteSize {
+    if board.kernel.defconfig == "allnoconfig" { ByteSize::mib(1 << 10) } else { ByteSize::mib(6 << 10) }
+}
+
+/// Checks the host against what is about to run; all that is wrong is told at once.
+pub fn check_host(
+    options: &BuildOptions,
+    sources: Option<&Sources>,
+    shelf: &Shelf,
+    until: Stage,
+) -> Result<()> {
+    doctor::require(&examine(&Scope::of(options), sources, shelf, until, false)?)
+}
+
+/// The doctor's report for a board.
+pub fn examine(
+    scope: &Scope<'_>,
+    sources: Option<&Sources>,
+    shelf: &Shelf,
+    until: Stage,
+    emulator: bool,
+) -> Result<doctor::Report> {
+    let Scope { board, workdir, .. } = *scope;
+    let mut disk = Vec::new();
+    if sources.is_none() {
+        // A kernel source package and its tree: 153 MB and 1.7 GB for 6.12.
+        disk.push(Room { dir: shelf.store_dir(), bytes: ByteSize::mib(2500) });
+    }
+    if until >= Stage::Kernel {
+        disk.push(Room { dir: workdir.build_dir().to_owned(), bytes: kernel_room(board) });
+    }
+    if until == Stage::Image {
+        let size = image::provisional_layout(board)?.size;
+        disk.push(Room { dir: workdir.out_dir(), bytes: size });
+    }
+    let mut needs = scope.needs(until);
+    if emulator {
+        needs.extend(scope.emulator_needs());
+    }
+    doctor::check(&doctor::Request {
+        needs: &needs,
+        disk: &disk,
+        // The largest link of an arm64 defconfig kernel without debug information.
+        memory: ByteSize::mib(1 << 10),
+        tree: sources.map(|sources| KernelTree { dir: &sources.kernel.dir, arch: board.arch.kbuild() }),
+    })
+}

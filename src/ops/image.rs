@@ -1,0 +1,452 @@
+//! The image stage: one tree for the root, one for the boot partition, written in place.
+//!
+//! 1. The labelled inputs of the image give one digest: the seed of every identifier on the disk.
+//! 2. The kernel command line names the root by the PARTUUID that follows from it.
+//! 3. The trees are laid out and written into `BOARD.img`; `.bmap`, `manifest.json` and `SHA256SUMS`
+//!    follow, the stamp last.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::manifest::{self, Artifact, Manifest, ManifestKernel};
+use super::rootfs::{Prepared, RootfsStage};
+use super::sources::Sources;
+use super::{BuildOptions, Stage, facts};
+use crate::board::{Board, Content as Holds, FileRef, Fill};
+use crate::boot::{self, BootInput, Firmware};
+use crate::data::DataDirs;
+use crate::digest::Digest;
+use crate::disk::{self, BlobSpec, DiskSpec, ImageFacts, Layout, PartitionSpec, Size};
+use crate::emulate::EmulatorFirmware;
+use crate::error::{Error, Result};
+use crate::fsx;
+use crate::kernel::KernelArtifacts;
+use crate::plan::stamp::{Inputs, Stamp};
+use crate::progress::Progress;
+use crate::rootfs::{self, Base, KernelFiles, Layers, Package, Provision};
+use crate::source;
+use crate::tree::{Content, Timestamp, Tree};
+
+/// What an image stage left.
+#[derive(Debug)]
+pub struct Written {
+    /// Bytes of the image.
+    pub size: u64,
+    /// Bytes of it that hold data.
+    pub mapped: u64,
+    /// Everything in the out directory but the image itself.
+    pub files: Vec<PathBuf>,
+}
+
+/// The image stage of one build.
+pub struct Job<'a> {
+    options: &'a BuildOptions,
+    sources: &'a Sources,
+    kernel: &'a KernelArtifacts,
+    prepared: &'a Prepared,
+    dirs: DataDirs,
+    provision: Provision,
+    hostname: String,
+    epoch: Timestamp,
+    inputs: Inputs,
+}
+
+/// Partitions and blobs with sizes only: for `bimg plan`, and to know how much room an image takes.
+pub fn provisional_layout(board: &Board) -> Result<Layout> {
+    disk::layout(&disk_spec(board, Digest::of(b""), &BTreeMap::new(), |_| Ok(None))?)
+}
+
+/// Why the image stage has to run, as far as that is known before the stages it builds on have run.
+pub fn reasons(
+    options: &BuildOptions,
+    sources: Option<&Sources>,
+    facts: &facts::Facts,
+) -> Result<Vec<String>> {
+    let (Some(sources), Some(kernel), true) = (sources, &facts.kernel_artifacts, facts.rootfs.is_empty())
+    else {
+        return Ok(vec!["the stages before it run first".to_string()]);
+    };
+    let prepared = RootfsStage::new(options)?.run(&crate::progress::Silent)?;
+    Job::new(options, sources, kernel, &prepared)?.reasons()
+}
+
+impl<'a> Job<'a> {
+    /// Gathers the inputs; reads overlays and firmware lists, no large file.
+    pub fn new(
+        options: &'a BuildOptions,
+        sources: &'a Sources,
+        kernel: &'a KernelArtifacts,
+        prepared: &'a Prepared,
+    ) -> Result<Self> {
+        let board = &options.board;
+        let mut job = Job {
+            options,
+            sources,
+            kernel,
+            prepared,
+            dirs: DataDirs::user(),
+            provision: options.provision.clone().over(board.rootfs.provision(&board.base)?),
+            // RFC 1123 knows no underscore.
+            hostname: board.name.replace('_', "-"),
+            epoch: Timestamp { secs: facts::epoch(sources), nanos: 0 },
+            inputs: Inputs::default(),
+        };
+        job.inputs = job.gather()?;
+        Ok(job)
+    }
+
+    fn layers(&self) -> Layers<'_> {
+        Layers {
+            spec: &self.options.board.rootfs,
+            profile: &self.options.board.base,
+            dirs: &self.dirs,
+            base: &self.prepared.base,
+            kernel: Some(KernelFiles {
+                release: &self.kernel.release,
+                modules: Some(&self.kernel.modules_dir),
+                config: &self.kernel.config,
+                system_map: &self.kernel.system_map,
+            }),
+            provision: &self.provision,
+            default_hostname: &self.hostname,
+            grow: self.prepared.grow.as_deref(),
+            epoch: self.epoch,
+        }
+    }
+
+    fn gather(&self) -> Result<Inputs> {
+        let board = &self.options.board;
+        let mut inputs = Inputs::default();
+        inputs.add("bimg", env!("CARGO_PKG_VERSION"));
+        inputs.add("board", &board.name);
+        for file in &board.files {
+            inputs.add_bytes(format!("profile {}", file.name), &file.bytes);
+        }
+        inputs.add("date", self.epoch.secs.to_string());
+        inputs.add("kernel release", &self.kernel.release);
+        for (name, digest) in &self.kernel.digests {
+            inputs.add(format!("kernel {name}"), digest.to_string());
+        }
+        for (name, fetched) in &self.sources.firmware {
+            inputs.add(format!("firmware {name}"), &fetched.identity);
+        }
+        for blob in self.host_files() {
+            inputs.add(format!("file {}", blob.display()), Digest::of_file(blob)?.to_string());
+        }
+        let base = RootfsStage::new(self.options)?;
+        let base = base.inputs().iter().map(|(label, value)| (label.to_string(), value.to_string()));
+        let memo = self.options.workdir.memo();
+        let overlays = rootfs::overlay_fingerprint(&board.rootfs, &board.base, &self.dirs, &memo)?;
+        let layers = overlays.into_iter().chain(self.provision.fingerprint());
+        for (label, value) in base.chain(layers.map(|(label, digest)| (label, digest.to_string()))) {
+            inputs.add(format!("rootfs {label}"), value);
+        }
+        if let Base::Tar(path) = &self.prepared.base {
+            // The same list of packages may mean other packages tomorrow.
+            inputs.add("rootfs base", rootfs::file_fingerprint(path, &memo)?.to_string());
+        }
+        Ok(inputs)
+    }
+
+    /// Files of the user's that the disk holds as they are.
+    fn host_files(&self) -> impl Iterator<Item = &Path> {
+        let disk = &self.options.board.disk;
+        let fills = disk.partitions.iter().filter_map(|partition| match &partition.fill {
+            Fill::Raw(FileRef::Host(path)) => Some(path.as_path()),
+            _ => None,
+        });
+        let blobs = disk.blobs.iter().filter_map(|blob| match &blob.file {
+            FileRef::Host(path) => Some(path.as_path()),
+            FileRef::Firmware { .. } => None,
+        });
+        fills.chain(blobs)
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp::at(self.options.workdir.stamp(Stage::Image.name()))
+    }
+
+    /// With what only changes the files beside the image.
+    fn stamped(&self) -> Inputs {
+        let mut inputs = self.inputs.clone();
+        if let Some(format) = self.options.compress {
+            inputs.add("compression", format.extension());
+        }
+        inputs
+    }
+
+    /// Why the stage has to run; nothing when it is up to date.
+    pub fn reasons(&self) -> Result<Vec<String>> {
+        self.stamp().reasons(&self.stamped())
+    }
+
+    /// What an earlier run left.
+    pub fn written(&self) -> Result<Written> {
+        let out = self.options.workdir.out_dir();
+        let manifest = Manifest::load(&out.join("manifest.json"), &self.options.board.name)?;
+        let number =
+            |key: &str| manifest.disk.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let mut files: Vec<PathBuf> = manifest.artifacts.keys().map(|name| out.join(name)).collect();
+        files.extend([out.join("manifest.json"), out.join("SHA256SUMS")]);
+        files.retain(|file| *file != self.options.workdir.image());
+        Ok(Written { size: number("size"), mapped: number("mapped"), files })
+    }
+
+    /// Assembles and writes everything.
+    pub fn write(&self, progress: &dyn Progress) -> Result<Written> {
+        self.stamp().clear()?;
+        let out = self.options.workdir.out_dir();
+        let image = self.options.workdir.image();
+        let side = SideFiles::new(&image);
+        let seed = self.inputs.digest();
+        let firmware = self.firmware();
+        // Identifiers follow from the seed alone, so the command line can name the root before it is written.
+        let bare = disk_spec(&self.options.board, seed, &firmware, |_| Ok(None))?;
+        let root_name = self.root_partition()?;
+        let cmdline = format!(
+            "{} root=PARTUUID={} rootfstype=ext4 rootwait",
+            self.options.board.kernel.cmdline,
+            bare.partuuid(root_name)?
+        );
+        let root = rootfs::assemble(&self.layers())?;
+        let packages = root.packages;
+        let mut root_tree = Some(root.tree);
+        let mut boot_tree = Some(self.boot_tree(cmdline.trim(), &firmware)?);
+        let spec = disk_spec(&self.options.board, seed, &firmware, |holds| {
+            Ok(match holds {
+                Holds::Root => root_tree.take(),
+                Holds::Boot => boot_tree.take(),
+            })
+        })?;
+        let layout = disk::layout(&spec)?;
+        side.remove()?;
+        let facts = disk::write(&spec, &layout, &image, progress)?;
+        fsx::write_atomic(&side.bmap, facts.bmap().as_bytes())?;
+        let mut artifacts = BTreeMap::from([
+            (name(&image), Artifact { size: facts.size.0, sha256: facts.sha256 }),
+            (name(&side.bmap), artifact(&side.bmap)?),
+        ]);
+        if let Some(format) = self.options.compress {
+            let path = disk::compress(&image, format, None, progress)?;
+            artifacts.insert(name(&path), artifact(&path)?);
+        }
+        self.emulator_firmware(&out, &firmware, &mut artifacts)?;
+        self.finish(&out, facts, packages, artifacts)
+    }
+
+    fn finish(
+        &self,
+        out: &Path,
+        facts: ImageFacts,
+        packages: Vec<Package>,
+        artifacts: BTreeMap<String, Artifact>,
+    ) -> Result<Written> {
+        let (size, mapped) = (facts.size.0, facts.mapped.0);
+        let obj = self.kernel.config.parent().unwrap_or(Path::new(""));
+        let manifest = Manifest {
+            bimg: env!("CARGO_PKG_VERSION").to_string(),
+            board: self.options.board.name.clone(),
+            arch: self.options.board.arch.to_string(),
+            command: manifest::command(self.options),
+            epoch: self.epoch.secs,
+            sources: manifest::locked(self.sources),
+            inputs: self.inputs.iter().map(|(label, value)| (label.to_string(), value.to_string())).collect(),
+            kernel: ManifestKernel::new(self.kernel, &self.sources.kernel.dir, obj)?,
+            packages,
+            disk: serde_json::to_value(&facts)
+                .map_err(|cause| Error::new("cannot write the manifest").caused_by(cause))?,
+            artifacts,
+        };
+        let path = out.join("manifest.json");
+        let bytes = manifest.to_bytes()?;
+        fsx::write_atomic(&path, &bytes)?;
+        let mut sums: Vec<(&str, Digest)> =
+            manifest.artifacts.iter().map(|(name, artifact)| (name.as_str(), artifact.sha256)).collect();
+        sums.push(("manifest.json", Digest::of(&bytes)));
+        disk::write_sums(out, &sums)?;
+        let outputs: Vec<PathBuf> = manifest
+            .artifacts
+            .keys()
+            .map(|name| out.join(name))
+            .chain([path, out.join("SHA256SUMS")])
+            .collect();
+        self.stamp().write(&self.stamped(), &outputs)?;
+        let files = outputs.into_iter().filter(|file| *file != self.options.workdir.image()).collect();
+        Ok(Written { size, mapped, files })
+    }
+
+    fn root_partition(&self) -> Result<&str> {
+        let holds_root = |fill: &Fill| matches!(fill, Fill::Filesystem { content: Some(Holds::Root), .. });
+        let partitions = &self.options.board.disk.partitions;
+        match partitions.iter().find(|partition| holds_root(&partition.fill)) {
+            Some(partition) => Ok(&partition.name),
+            None => Err(Error::usage("the board has no root partition")),
+        }
+    }
+
+    fn firmware(&self) -> BTreeMap<String, Firmware> {
+        self.sources
+            .firmware
+            .iter()
+            .map(|(name, fetched)| {
+                (name.clone(), Firmware { dir: fetched.dir.clone(), origin: fetched.locked.asked.clone() })
+            })
+            .collect()
+    }
+
+    fn boot_tree(&self, cmdline: &str, firmware: &BTreeMap<String, Firmware>) -> Result<Tree> {
+        let board = &self.options.board;
+        let file = |(name, path): (&String, &PathBuf)| Ok((name.clone(), whole_file(path)?));
+        let target = &board.kernel.targets[0];
+        let Some(image) = self.kernel.images.get(target) else {
+            return Err(Error::new(format!("the kernel build left no `{target}`")));
+        };
+        let input = BootInput {
+            arch: board.arch,
+            kernel: (target.clone(), whole_file(image)?),
+            dtbs: self.kernel.dtbs.iter().map(|(name, path)| file((name, path))).collect::<Result<_>>()?,
+            overlays: self
+                .kernel
+                .overlays
+                .iter()
+                .map(|(name, path)| file((name, path)))
+                .collect::<Result<_>>()?,
+            cmdline: cmdline.to_string(),
+            initramfs: None,
+            release: self.kernel.release.clone(),
+            epoch: self.epoch.secs,
+            firmware,
+        };
+        let mut tree = Tree::new(self.epoch);
+        for file in boot::chain(&board.boot)?.files(&input)? {
+            tree.put_file(file.path.as_str(), 0o644, file.content)?;
+        }
+        Ok(tree)
+    }
+
+    /// What QEMU starts the image with, beside the image: whoever has the directory can boot it.
+    fn emulator_firmware(
+        &self,
+        out: &Path,
+        firmware: &BTreeMap<String, Firmware>,
+        artifacts: &mut BTreeMap<String, Artifact>,
+    ) -> Result<()> {
+        let Some(emulator) = &self.options.board.emulator else { return Ok(()) };
+        let EmulatorFirmware { bios, kernel } = &emulator.firmware;
+        for reference in [bios, kernel].into_iter().flatten() {
+            let Some((source, path)) = reference.split_once(':') else { continue };
+            let Some(found) = firmware.get(source) else {
+                return Err(Error::usage(format!(
+                    "the emulator needs `{reference}`, but there is no firmware `{source}`"
+                ))
+                .hint("name it under `[firmware]`, with its source"));
+            };
+            let target = out.join(file_name(path));
+            fsx::write_atomic(&target, &fsx::read(&source::resolve(&found.dir, path)?)?)?;
+            artifacts.insert(name(&target), artifact(&target)?);
+        }
+        Ok(())
+    }
+}
+
+/// Files that describe the image: gone before it changes, so that none ever describes another one.
+struct SideFiles {
+    bmap: PathBuf,
+    others: Vec<PathBuf>,
+}
+
+impl SideFiles {
+    fn new(image: &Path) -> Self {
+        let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", image.display()));
+        let dir = image.parent().unwrap_or(Path::new("."));
+        let mut others = vec![dir.join("manifest.json"), dir.join("SHA256SUMS")];
+        others.extend([".xz", ".zst", ".gz"].map(beside));
+        SideFiles { bmap: beside(".bmap"), others }
+    }
+
+    fn remove(&self) -> Result<()> {
+        self.others.iter().chain([&self.bmap]).try_for_each(|path| fsx::remove_file(path))
+    }
+}
+
+/// The disk as the profile describes it; `tree` hands over the content of its filesystems.
+fn disk_spec(
+    board: &Board,
+    seed: Digest,
+    firmware: &BTreeMap<String, Firmware>,
+    mut tree: impl FnMut(Holds) -> Result<Option<Tree>>,
+) -> Result<DiskSpec> {
+    let raw = |file: &FileRef| -> Result<Option<Content>> {
+        match file {
+            FileRef::Host(path) => whole_file(path).map(Some),
+            FileRef::Firmware { source, path } => match firmware.get(source) {
+                Some(found) => whole_file(&source::resolve(&found.dir, path)?).map(Some),
+                None => Ok(None),
+            },
+        }
+    };
+    let mut partitions = Vec::new();
+    for partition in &board.disk.partitions {
+        let fill = match &partition.fill {
+            Fill::Empty => disk::Fill::Empty,
+            Fill::Raw(file) => raw(file)?.map_or(disk::Fill::Empty, disk::Fill::Raw),
+            Fill::Filesystem { kind, label, content } => disk::Fill::Filesystem {
+                kind: kind.writer(),
+                label: label.clone(),
+                tree: match content {
+                    Some(holds) => tree(*holds)?,
+                    None => Some(Tree::new(Timestamp::default())),
+                },
+            },
+        };
+        partitions.push(PartitionSpec {
+            name: partition.name.clone(),
+            kind: partition.kind.clone(),
+            bootable: partition.bootable,
+            offset: partition.offset,
+            size: match partition.size {
+                Some(size) => Size::Fixed(size),
+                None => Size::Auto { room: partition.room.unwrap_or_default() },
+            },
+            uuid: partition.uuid.clone(),
+            fill,
+            origin: Some(partition.origin.clone()),
+        });
+    }
+    let mut blobs = Vec::new();
+    for blob in &board.disk.blobs {
+        blobs.push(BlobSpec {
+            name: blob.name.clone(),
+            offset: blob.offset,
+            content: raw(&blob.file)?,
+            origin: Some(blob.origin.clone()),
+        });
+    }
+    Ok(DiskSpec {
+        table: board.disk.table,
+        size: board.disk.size,
+        align: board.disk.align,
+        partitions,
+        blobs,
+        seed,
+    })
+}
+
+fn whole_file(path: &Path) -> Result<Content> {
+    let len = path.metadata().map_err(|cause| fsx::io_error("read", path, &cause))?.len();
+    Ok(Content::Range { file: Arc::new(path.to_owned()), offset: 0, len })
+}
+
+fn artifact(path: &Path) -> Result<Artifact> {
+    let size = path.metadata().map_err(|cause| fsx::io_error("read", path, &cause))?.len();
+    Ok(Artifact { size, sha256: Digest::of_file(path)? })
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}

@@ -1,0 +1,90 @@
+//! The rootfs stage: the base of the root filesystem and the program that grows it, shared by boards
+//! with equal ones.
+
+use std::path::PathBuf;
+
+use super::{BuildOptions, Stage};
+use crate::error::Result;
+use crate::exec;
+use crate::plan::stamp::{Inputs, Stamp};
+use crate::progress::Progress;
+use crate::rootfs::{self, Base, BaseKind, grow};
+use crate::workdir::Lock;
+
+/// What the stage leaves.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The lowest layer.
+    pub base: Base,
+    /// The compiled growth program, where the profile wants it.
+    pub grow: Option<PathBuf>,
+}
+
+/// The stage of one build.
+pub struct RootfsStage<'a> {
+    options: &'a BuildOptions,
+    inputs: Inputs,
+    dir: PathBuf,
+}
+
+impl<'a> RootfsStage<'a> {
+    /// Fingerprints the base.
+    pub fn new(options: &'a BuildOptions) -> Result<Self> {
+        let board = &options.board;
+        let memo = options.workdir.memo();
+        let mut inputs = Inputs::default();
+        for (label, digest) in rootfs::base_fingerprint(&board.rootfs, board.arch, &board.base, &memo)? {
+            inputs.add(label, digest.to_string());
+        }
+        if board.rootfs.grow {
+            inputs.add("growth program", grow::fingerprint().to_string());
+            inputs.add("toolchain", &board.toolchain.name);
+        }
+        let dir = options.workdir.rootfs(&inputs.digest().short());
+        Ok(RootfsStage { options, inputs, dir })
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp::at(self.dir.join("stamp.json"))
+    }
+
+    /// Labelled inputs, for the image's fingerprint.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Why the stage has to run; nothing when it is up to date.
+    pub fn reasons(&self) -> Result<Vec<String>> {
+        self.stamp().reasons(&self.inputs)
+    }
+
+    /// Puts base and growth program in place, or finds them there.
+    pub fn run(&self, progress: &dyn Progress) -> Result<Prepared> {
+        let board = &self.options.board;
+        let _lock = Lock::take(&self.dir.join("lock"), progress)?;
+        let log = self.options.workdir.log(Stage::Rootfs.name());
+        let fresh = self.reasons()?.is_empty();
+        if !fresh {
+            self.stamp().clear()?;
+        }
+        let base = rootfs::prepare(&board.rootfs, board.arch, &board.base, &self.dir, &log, progress)?;
+        let grow = self.dir.join("grow");
+        let mut outputs: Vec<PathBuf> = match &base {
+            Base::Tar(path) if board.rootfs.kind == BaseKind::Debian => vec![path.clone()],
+            _ => Vec::new(),
+        };
+        if board.rootfs.grow {
+            outputs.push(grow.clone());
+            if !fresh {
+                let compiler = board.toolchain.compilers().into_iter().map(|(program, _)| program);
+                let installed = compiler.clone().find(|program| exec::which(program).is_some());
+                let compiler = installed.or_else(|| compiler.clone().next()).unwrap_or_default();
+                grow::compile(&compiler, board.arch, &self.dir)?;
+            }
+        }
+        if !fresh {
+            self.stamp().write(&self.inputs, &outputs)?;
+        }
+        Ok(Prepared { base, grow: board.rootfs.grow.then_some(grow) })
+    }
+}

@@ -1,0 +1,100 @@
+//! The sources of a board: kernel and firmware, fetched or found in the store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::board::Board;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::source::{self, Fetched, Lock, Mode, Request, Source, Store};
+
+/// Name of the lock file, in the directory where bimg is run.
+const LOCK_FILE: &str = "bimg.lock";
+
+/// Everything fetched for a board.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The kernel tree, ready for `make -C`.
+    pub kernel: Fetched,
+    /// Firmware by the profile's name.
+    pub firmware: BTreeMap<String, Fetched>,
+}
+
+/// Store and lock of a run.
+#[derive(Debug)]
+pub struct Shelf {
+    store: Store,
+    lock: Lock,
+}
+
+impl Shelf {
+    /// Opens the user's store and `./bimg.lock`.
+    pub fn open() -> Result<Self> {
+        Ok(Shelf { store: Store::open_default()?, lock: Lock::load(Path::new(LOCK_FILE))? })
+    }
+
+    /// Fetches whatever is missing.
+    pub fn fetch(&mut self, board: &Board, mode: Mode, progress: &dyn Progress) -> Result<Sources> {
+        let mut all = BTreeMap::new();
+        for (name, alternatives) in requests(board) {
+            let request = Request { name: &name, alternatives, base: &board.base };
+            let fetched = source::fetch(&request, &self.store, &mut self.lock, mode, progress)?;
+            let fetched =
+                if name == KERNEL { source::kernel_tree(&fetched, &self.store, progress)? } else { fetched };
+            all.insert(name, fetched);
+        }
+        Ok(split(all))
+    }
+
+    /// What the lock pins and the store holds; `None` when anything has to be fetched.
+    pub fn peek(&self, board: &Board, progress: &dyn Progress) -> Result<Option<Sources>> {
+        let mut all = BTreeMap::new();
+        for (name, alternatives) in requests(board) {
+            let request = Request { name: &name, alternatives, base: &board.base };
+            let Some(fetched) = source::peek(&request, &self.store, &self.lock, progress)? else {
+                return Ok(None);
+            };
+            let fetched =
+                if name == KERNEL { source::kernel_tree(&fetched, &self.store, progress)? } else { fetched };
+            all.insert(name, fetched);
+        }
+        Ok(Some(split(all)))
+    }
+
+    /// What the lock pins for each source of a board, by name.
+    pub fn pins(&self, board: &Board) -> Vec<(String, String)> {
+        requests(board)
+            .filter_map(|(name, alternatives)| {
+                let entry = alternatives.iter().find_map(|source| self.lock.get(&name, &source.asked()))?;
+                Some((name, entry.pin.to_string()))
+            })
+            .collect()
+    }
+
+    /// The store's directory: where room for sources is needed.
+    pub fn store_dir(&self) -> PathBuf {
+        self.store.root().to_owned()
+    }
+}
+
+/// The kernel's name in `bimg.lock`.
+const KERNEL: &str = "kernel";
+
+/// Every source of a board by its name in the lock file.
+pub fn requests(board: &Board) -> impl Iterator<Item = (String, &[Source])> {
+    let firmware =
+        board.firmware.iter().map(|(name, sources)| (format!("firmware.{name}"), sources.as_slice()));
+    std::iter::once((KERNEL.to_string(), board.kernel.source.as_slice())).chain(firmware)
+}
+
+fn split(mut all: BTreeMap<String, Fetched>) -> Sources {
+    let kernel = all.remove(KERNEL);
+    let firmware = all
+        .into_iter()
+        .map(|(name, fetched)| (name.trim_start_matches("firmware.").to_string(), fetched))
+        .collect();
+    match kernel {
+        Some(kernel) => Sources { kernel, firmware },
+        None => unreachable!("`requests` starts with the kernel"),
+    }
+}
