@@ -25,6 +25,7 @@ pub struct Cmd {
     args: Vec<OsString>,
     env: Vec<(OsString, Option<OsString>)>,
     cwd: Option<PathBuf>,
+    shown: Option<String>,
 }
 
 /// What a finished process printed.
@@ -48,7 +49,13 @@ impl Output {
 impl Cmd {
     /// A command by name (looked up in PATH) or path.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Cmd { program: program.as_ref().to_owned(), args: Vec::new(), env: Vec::new(), cwd: None }
+        Cmd {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            shown: None,
+        }
     }
 
     /// Adds one argument.
@@ -83,6 +90,13 @@ impl Cmd {
     #[must_use]
     pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
         self.cwd = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// What a failure calls the command, where its whole text would hide the words that matter.
+    #[must_use]
+    pub fn shown_as(mut self, text: impl Into<String>) -> Self {
+        self.shown = Some(text.into());
         self
     }
 
@@ -228,7 +242,8 @@ impl Cmd {
             (None, Some(signal)) => format!("was killed by signal {signal}"),
             (None, None) => "ended without a status".to_string(),
         };
-        Error::new(format!("`{}` {how}", shorten(&self.display())))
+        let shown = self.shown.clone().unwrap_or_else(|| self.display());
+        Error::new(format!("`{}` {how}", shorten(&shown)))
     }
 }
 
