@@ -34,9 +34,8 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<KernelArtifac
     let inputs = Inputs::of(spec)?;
     let make = Make::new(spec)?;
     repair::begin(spec)?;
-    let built = steps(spec, &make, runner);
-    repair::end(spec, &built)?;
-    let artifacts = built?;
+    let artifacts = steps(spec, &make, runner)?;
+    repair::end(spec)?;
     stamp::write(spec, inputs, &artifacts)?;
     Ok(artifacts)
 }

@@ -10,7 +10,7 @@ use crate::fsx;
 use crate::progress::Unit;
 
 /// Lines of kbuild that stand for one compiled, assembled or linked object.
-const COUNTED: &[&str] = &["CC", "AS", "LD", "AR", "CPP", "LDS", "HOSTCC", "HOSTLD", "DTC"];
+const COUNTED: &[&str] = &["CC", "AS", "LD", "AR", "HOSTCC", "HOSTLD", "DTC"];
 
 /// The make goals of a spec, given its configuration.
 fn goals(spec: &KernelSpec, values: &Values) -> Vec<String> {
@@ -34,7 +34,7 @@ fn goals(spec: &KernelSpec, values: &Values) -> Vec<String> {
 /// The make that compiles.
 pub fn command(spec: &KernelSpec, make: &Make, values: &Values) -> Cmd {
     let jobs = spec.jobs.unwrap_or_else(make::jobs).max(1);
-    make.cmd().arg(format!("-j{jobs}")).args(goals(spec, values))
+    make.cmd(&goals(spec, values)).arg(format!("-j{jobs}"))
 }
 
 /// Compiles and returns the kernel's release.

@@ -20,11 +20,11 @@ pub fn configure(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<V
     let base = if spec.defconfig.contains('/') {
         fsx::read_to_string(Path::new(&spec.defconfig))?
     } else {
-        runner.run(&make.cmd().arg(&spec.defconfig))?;
+        runner.run(&make.cmd(std::slice::from_ref(&spec.defconfig)))?;
         fsx::read_to_string(&path)?
     };
     fsx::write_atomic(&path, config::merge(&base, &requests).as_bytes())?;
-    runner.run(&make.cmd().arg("olddefconfig"))?;
+    runner.run(&make.cmd(&["olddefconfig".to_string()]))?;
     let values = Values::parse(&fsx::read_to_string(&path)?);
     let refused = config::dishonoured(&requests, &values);
     if refused.is_empty() { Ok(values) } else { Err(not_honoured(spec, &refused, &requests, &values)) }

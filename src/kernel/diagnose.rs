@@ -235,7 +235,8 @@ impl Lines {
     /// Takes a line of output.
     pub fn push(&mut self, line: &str) {
         // kbuild's own progress lines are indented; nearly every line of a good build is one.
-        if line.is_empty() || (line.starts_with("  ") && !line.contains("rror")) {
+        let chatter = line.ends_with('\'') && line.contains("ing directory '");
+        if chatter || line.is_empty() || (line.starts_with("  ") && !line.contains("rror")) {
             return;
         }
         if self.suspects.len() < Self::SUSPECTS {

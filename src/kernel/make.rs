@@ -66,14 +66,16 @@ impl Make {
         })
     }
 
-    /// `make -C SRC O=OBJ ARCH=… CROSS_COMPILE=… CC=…` with the whole environment.
-    pub fn cmd(&self) -> Cmd {
+    /// `make -C SRC O=OBJ ARCH=… CROSS_COMPILE=… CC=… GOALS` with the whole environment.
+    pub fn cmd(&self, goals: &[String]) -> Cmd {
         let cmd = Cmd::new("make")
             .arg("-C")
             .arg(&self.source)
             .arg(format!("O={}", self.obj.display()))
-            .args(&self.words);
-        self.environment(cmd)
+            .args(&self.words)
+            .args(goals);
+        // Errors name the goals; the whole command is in the log.
+        self.environment(cmd).shown_as(format!("make {}", goals.join(" ")))
     }
 
     /// The source directory, absolute.

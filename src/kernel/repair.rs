@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::spec::{KernelArtifacts, KernelSpec};
-use crate::error::{Exit, Result};
+use super::spec::KernelSpec;
+use crate::error::Result;
 use crate::fsx;
 
 fn marker(spec: &KernelSpec) -> PathBuf {
@@ -23,12 +23,9 @@ pub fn begin(spec: &KernelSpec) -> Result<()> {
     fsx::write_atomic(&marker, b"")
 }
 
-/// Takes the mark away, unless make was killed by us.
-pub fn end(spec: &KernelSpec, result: &Result<KernelArtifacts>) -> Result<()> {
-    match result {
-        Err(error) if error.exit() == Exit::Interrupted => Ok(()),
-        _ => fsx::remove_file(&marker(spec)),
-    }
+/// Takes the mark away, after a build that went well: any failure may have been a kill.
+pub fn end(spec: &KernelSpec) -> Result<()> {
+    fsx::remove_file(&marker(spec))
 }
 
 fn remove_unfinished(dir: &Path) -> Result<()> {

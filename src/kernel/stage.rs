@@ -52,14 +52,14 @@ pub fn stage(
 /// (the unstripped modules stay in the object directory) and without its depmod: ours is checked.
 fn install(make: &Make, external: Option<&Path>, target: &Path, runner: Runner<'_>) -> Result<()> {
     let mut cmd = make
-        .cmd()
+        .cmd(&["modules_install".to_string()])
         .arg(format!("INSTALL_MOD_PATH={}", target.display()))
         .arg("INSTALL_MOD_STRIP=1")
         .arg("DEPMOD=true");
     if let Some(dir) = external {
         cmd = cmd.arg(format!("M={}", dir.display()));
     }
-    runner.run(&cmd.arg("modules_install"))
+    runner.run(&cmd)
 }
 
 /// Builds the modules of a directory outside the kernel tree, in a copy, and installs them to `updates/`.
@@ -77,7 +77,8 @@ fn external(spec: &KernelSpec, make: &Make, dir: &Path, target: &Path, runner: R
     copy_tree(&source, &copy).map_err(failed)?;
     let copy = absolute(&copy)?;
     let jobs = spec.jobs.unwrap_or_else(super::make::jobs).max(1);
-    let build = make.cmd().arg(format!("M={}", copy.display())).arg(format!("-j{jobs}")).arg("modules");
+    let build =
+        make.cmd(&["modules".to_string()]).arg(format!("M={}", copy.display())).arg(format!("-j{jobs}"));
     runner.run(&build).and_then(|()| install(make, Some(&copy), target, runner)).map_err(failed)
 }
 
