@@ -28,6 +28,8 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<KernelArtifac
     if waited && let Freshness::Fresh(artifacts) = stamp::freshness(spec)? {
         return Ok(*artifacts);
     }
+    let wanted = spec;
+    let spec = &stamp::widened(spec)?;
     stamp::invalidate(spec)?;
     fsx::remove_file(&spec.log)?;
     let runner = Runner { log: &spec.log, progress };
@@ -37,7 +39,9 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<KernelArtifac
     let artifacts = steps(spec, &make, runner)?;
     repair::end(spec)?;
     stamp::write(spec, inputs, &artifacts)?;
-    Ok(artifacts)
+    let mut own = stamp::artifacts(wanted, &artifacts.release, artifacts.command, artifacts.digests);
+    own.keep_own_digests();
+    Ok(own)
 }
 
 fn steps(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<KernelArtifacts> {

@@ -125,22 +125,30 @@ impl Make {
 
 /// The makes of a build, as one would type them: for plans. The object directory need not exist.
 pub fn commands(spec: &KernelSpec) -> Vec<String> {
-    let make = |goals: &[&str]| {
-        Cmd::new("make")
-            .arg("-C")
-            .arg(&spec.source)
-            .arg(format!("O={}", spec.obj().display()))
-            .args(words(spec))
-            .args(goals)
-            .display()
-    };
     let jobs = format!("-j{}", spec.jobs.unwrap_or_else(jobs).max(1));
-    let mut all: Vec<&str> = vec![&jobs];
-    all.extend(spec.targets.iter().map(String::as_str));
-    all.push("modules");
-    all.extend(spec.dtbs.iter().chain(&spec.overlays).map(String::as_str));
     let stage = format!("INSTALL_MOD_PATH={}", spec.stage().display());
-    vec![make(&[&spec.defconfig]), make(&["olddefconfig"]), make(&all), make(&[&stage, "modules_install"])]
+    vec![
+        shown(spec, [spec.defconfig.as_str()]),
+        shown(spec, ["olddefconfig"]),
+        shown(spec, std::iter::once(jobs.as_str()).chain(goals(spec))),
+        shown(spec, [stage.as_str(), "modules_install"]),
+    ]
+}
+
+/// The make that compiles, without what depends on the machine: for manifests.
+pub fn goal_command(spec: &KernelSpec) -> String {
+    let plain = KernelSpec { ccache: false, ..spec.clone() };
+    shown(&plain, goals(spec))
+}
+
+fn goals(spec: &KernelSpec) -> impl Iterator<Item = &str> {
+    let images = spec.targets.iter().map(String::as_str);
+    images.chain(["modules"]).chain(spec.dtbs.iter().chain(&spec.overlays).map(String::as_str))
+}
+
+fn shown<'a>(spec: &KernelSpec, words_after: impl IntoIterator<Item = &'a str>) -> String {
+    let object_dir = format!("O={}", spec.obj().display());
+    Cmd::new("make").arg("-C").arg(&spec.source).arg(object_dir).args(words(spec)).args(words_after).display()
 }
 
 /// Architecture and toolchain, as kbuild wants them.

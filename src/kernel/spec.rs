@@ -129,6 +129,12 @@ pub struct KernelArtifacts {
 }
 
 impl KernelArtifacts {
+    /// Drops the digests of what another board that shares this kernel asked for.
+    pub(super) fn keep_own_digests(&mut self) {
+        let own: Vec<String> = self.files().map(|(name, _)| name.to_string()).collect();
+        self.digests.retain(|name, _| name == "modules" || own.contains(name));
+    }
+
     /// The digest of an artifact by name.
     pub fn digest(&self, name: &str) -> Option<Digest> {
         self.digests.get(name).copied()

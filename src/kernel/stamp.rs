@@ -103,13 +103,42 @@ pub fn freshness(spec: &KernelSpec) -> Result<Freshness> {
     let Some(text) = fsx::read_optional(&stamp_path(spec))? else { return Ok(never()) };
     // A stamp of another version of bimg does not parse: the same as none.
     let Ok(stamp) = serde_json::from_str::<Stamp>(&text) else { return Ok(never()) };
-    let mut reasons = differences(&stamp.inputs, &labelled(spec)?);
+    let now = labelled(spec)?;
+    let then = stamp.inputs.into_iter().filter(|(label, _)| !is_goal(label) || now.contains_key(label));
+    let mut reasons = differences(&then.collect(), &now);
     if let Some(now) = listing(spec)? {
         reasons.extend(source_changes(spec, &now)?);
     }
-    let artifacts = artifacts(spec, &stamp.release, stamp.command, stamp.digests);
+    let mut artifacts = artifacts(spec, &stamp.release, stamp.command, stamp.digests);
+    artifacts.keep_own_digests();
     reasons.extend(output_changes(spec, &stamp.outputs, &artifacts));
     Ok(if reasons.is_empty() { Freshness::Fresh(Box::new(artifacts)) } else { Freshness::Stale { reasons } })
+}
+
+/// The spec, and the images and device trees of the last finished build when nothing else differs: so
+/// boards that share a kernel do not undo each other's work.
+pub fn widened(spec: &KernelSpec) -> Result<KernelSpec> {
+    let mut wide = spec.clone();
+    let Some(text) = fsx::read_optional(&stamp_path(spec))? else { return Ok(wide) };
+    let Ok(stamp) = serde_json::from_str::<Stamp>(&text) else { return Ok(wide) };
+    let own = |(label, _): &(&String, &String)| !is_goal(label);
+    if !labelled(spec)?.iter().filter(own).eq(stamp.inputs.iter().filter(own)) {
+        return Ok(wide);
+    }
+    for (goal, names) in
+        [(GOALS[0], &mut wide.targets), (GOALS[1], &mut wide.dtbs), (GOALS[2], &mut wide.overlays)]
+    {
+        let known = stamp.inputs.keys().filter_map(|label| label.strip_prefix(goal)?.strip_prefix(' '));
+        names.extend(known.filter(|name| !names.iter().any(|own| own == name)).map(str::to_string).collect::<Vec<_>>());
+    }
+    Ok(wide)
+}
+
+/// Labels of what make is asked for, each followed by a name.
+const GOALS: [&str; 3] = ["image", "device tree", "overlay"];
+
+fn is_goal(label: &str) -> bool {
+    GOALS.iter().any(|goal| label.strip_prefix(goal).is_some_and(|rest| rest.starts_with(' ')))
 }
 
 fn source_changes(spec: &KernelSpec, now: &Listing) -> Result<Vec<String>> {
@@ -224,8 +253,7 @@ fn labelled(spec: &KernelSpec) -> Result<BTreeMap<String, String>> {
         // The last one wins here as it does in the configuration.
         put(format!("--set {symbol}"), value.to_string());
     }
-    for (what, names) in [("image", &spec.targets), ("device tree", &spec.dtbs), ("overlay", &spec.overlays)]
-    {
+    for (what, names) in GOALS.into_iter().zip([&spec.targets, &spec.dtbs, &spec.overlays]) {
         for name in names {
             put(format!("{what} {name}"), String::new());
         }

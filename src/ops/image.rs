@@ -243,7 +243,7 @@ impl<'a> Job<'a> {
         artifacts: BTreeMap<String, Artifact>,
     ) -> Result<Written> {
         let (size, mapped) = (facts.size.0, facts.mapped.0);
-        let obj = self.kernel.config.parent().unwrap_or(Path::new(""));
+        let spec = facts::kernel_spec(self.options, self.sources)?;
         let manifest = Manifest {
             bimg: env!("CARGO_PKG_VERSION").to_string(),
             board: self.options.board.name.clone(),
@@ -252,7 +252,7 @@ impl<'a> Job<'a> {
             epoch: self.epoch.secs,
             sources: manifest::locked(self.sources),
             inputs: self.inputs.iter().map(|(label, value)| (label.to_string(), value.to_string())).collect(),
-            kernel: ManifestKernel::new(self.kernel, &self.sources.kernel.dir, obj)?,
+            kernel: ManifestKernel::new(self.kernel, &spec)?,
             packages,
             disk: serde_json::to_value(&facts)
                 .map_err(|cause| Error::new("cannot write the manifest").caused_by(cause))?,

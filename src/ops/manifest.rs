@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::exec::quote;
 use crate::fsx;
-use crate::kernel::KernelArtifacts;
+use crate::kernel::{self, KernelArtifacts, KernelSpec};
 use crate::rootfs::Package;
 use crate::source::LockEntry;
 
@@ -51,7 +51,7 @@ pub struct ManifestKernel {
     pub release: String,
     /// Compiler and linker.
     pub toolchain: String,
-    /// The make command, with `$SOURCE` and `$OBJ` for the directories.
+    /// The make command, with `$SOURCE` and `$BUILD` for the directories.
     pub command: String,
     /// By name, the modules as one.
     pub digests: BTreeMap<String, Digest>,
@@ -93,12 +93,11 @@ impl Manifest {
 }
 
 impl ManifestKernel {
-    /// From what the kernel stage left; host directories become `$SOURCE` and `$OBJ`.
-    pub fn new(kernel: &KernelArtifacts, source: &Path, obj: &Path) -> Result<Self> {
-        let command = kernel
-            .command
-            .replace(&obj.display().to_string(), "$OBJ")
-            .replace(&source.display().to_string(), "$SOURCE");
+    /// From what the kernel stage left; host directories become `$SOURCE` and `$BUILD`.
+    pub fn new(kernel: &KernelArtifacts, spec: &KernelSpec) -> Result<Self> {
+        let command = kernel::make::goal_command(spec)
+            .replace(&spec.dir.display().to_string(), "$BUILD")
+            .replace(&spec.source.display().to_string(), "$SOURCE");
         let modules = fsx::read_optional(&kernel.modules_dir.join("modules.dep"))?.unwrap_or_default();
         let mut modules: Vec<String> = modules.lines().filter_map(module_name).collect();
         modules.sort();
