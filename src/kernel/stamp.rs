@@ -129,7 +129,9 @@ pub fn widened(spec: &KernelSpec) -> Result<KernelSpec> {
         [(GOALS[0], &mut wide.targets), (GOALS[1], &mut wide.dtbs), (GOALS[2], &mut wide.overlays)]
     {
         let known = stamp.inputs.keys().filter_map(|label| label.strip_prefix(goal)?.strip_prefix(' '));
-        names.extend(known.filter(|name| !names.iter().any(|own| own == name)).map(str::to_string).collect::<Vec<_>>());
+        names.extend(
+            known.filter(|name| !names.iter().any(|own| own == name)).map(str::to_string).collect::<Vec<_>>(),
+        );
     }
     Ok(wide)
 }

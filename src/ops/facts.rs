@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::rootfs::RootfsStage;
 use super::sources::{Shelf, Sources};
 use super::{BuildOptions, Stage, image};
+use crate::arch::Arch;
 use crate::board::{Board, Fill};
 use crate::digest::Digest;
 use crate::doctor::{self, KernelTree, Need, Room};
@@ -218,6 +219,12 @@ impl<'a> Scope<'a> {
         if until >= Stage::Kernel {
             needs.extend(doctor::kernel_needs());
             needs.extend(board.toolchain.needs(board.arch));
+            if board.kernel.defconfig != "allnoconfig" {
+                needs.push(Need::new("openssl", "checks and signs with the kernel's certificates"));
+            }
+            if board.arch == Arch::X86_64 {
+                needs.push(Need::new("libelf", "objtool reads what the compiler made"));
+            }
             if self.ccache {
                 needs.push(Need::new("ccache", "makes rebuilds fast").optional());
             }
@@ -235,8 +242,12 @@ impl<'a> Scope<'a> {
             emulate::qemu::need(self.board.arch, emulator.machine),
             Need::new("qemu-img", "makes throwaway disks"),
         ];
+        if emulator.machine.raspberry_pi().is_some() {
+            needs.push(Need::new("fdtput", "adapts the device tree to QEMU"));
+        }
         if emulator.network {
             needs.push(Need::new("ssh", "logs in to the emulated board"));
+            needs.push(Need::new("ssh-keygen", "makes throwaway keys"));
         }
         needs
     }
