@@ -231,6 +231,9 @@ impl<'a> Scope<'a> {
         }
         if until >= Stage::Rootfs && board.rootfs.kind == BaseKind::Debian {
             needs.push(Need::new("mmdebstrap", "unpacks the root filesystem's packages"));
+            if !rustix::process::geteuid().is_root() {
+                needs.push(Need::new("newuidmap", "runs mmdebstrap without root"));
+            }
         }
         needs
     }
