@@ -35,7 +35,8 @@ fn delicate_tar(path: &Path) {
     tar.append_data(&mut su, "./bin/su", &b"su"[..]).unwrap();
     tar.append_link(&mut header(EntryType::Link, 0o4755, 0), "./bin/again", "./bin/su").unwrap();
     // Version 2, CAP_NET_RAW permitted; its fifth byte is where a parser of lines breaks.
-    let capability: &[u8] = b"\x01\x00\x00\x02\x0a\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    let capability: &[u8] =
+        b"\x01\x00\x00\x02\x0a\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     tar.append_pax_extensions([("SCHILY.xattr.security.capability", capability)]).unwrap();
     tar.append_data(&mut header(EntryType::Regular, 0o755, 4), "./bin/ping", &b"ping"[..]).unwrap();
     let mut null = header(EntryType::Char, 0o666, 0);
@@ -96,7 +97,10 @@ fn what_a_tar_holds_is_on_the_card_without_root() {
     let capability = debugfs(&image, "ea_get -x /bin/ping security.capability");
     assert!(capability.contains("01 00 00 02 0a 20 00"), "{capability}");
     let null = debugfs(&image, "stat /dev/null");
-    assert!(null.contains("character special") && null.contains("Device major/minor number: 01:03"), "{null}");
+    assert!(
+        null.contains("character special") && null.contains("Device major/minor number: 01:03"),
+        "{null}"
+    );
     assert!(debugfs(&image, "stat /tmp").contains("Mode:  01777"));
 }
 
@@ -113,7 +117,8 @@ fn a_written_image_grows_on_a_larger_card() {
         let card = std::fs::metadata(&image).unwrap().len() * 8;
         std::fs::File::options().write(true).open(&image).unwrap().set_len(card).unwrap();
         let start = (ROOT / 512).to_string();
-        let grown = Cmd::new("./grow").cwd(dir.path()).args(["card.img", "1", &start]).check().unwrap().text();
+        let grown =
+            Cmd::new("./grow").cwd(dir.path()).args(["card.img", "1", &start]).check().unwrap().text();
         let sectors: u64 = grown.trim().strip_prefix("grown ").unwrap().parse().unwrap();
         assert!(ROOT + sectors * 512 > card - (2 << 20), "{table:?}: {sectors}");
         Cmd::new("sfdisk").arg("--verify").arg(&image).check().unwrap();

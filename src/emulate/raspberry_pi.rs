@@ -77,14 +77,23 @@ pub fn prepare(
     Ok(Direct { kernel, dtb, initrd, cmdline: cmdline(&choice.cmdline, spec), choice })
 }
 
-/// The firmware replaces `serial0` by the name of the board's serial port. An early console is added: a
-/// kernel that dies before its driver of that port would leave no word, and here no U-Boot spoke before it.
+/// The firmware replaces `serial0` by the name of the board's serial port. A console on another port is moved
+/// to the one that the profile watches: QEMU's mini UART, which mainline kernels use on a real Pi 4, keeps
+/// its interrupt raised once somebody opens it. An early console is added: a kernel that dies before its driver of that port would leave no word, and here no U-Boot spoke before it.
 fn cmdline(text: &str, spec: &EmulatorSpec) -> String {
     let mut words: Vec<String> = text
         .split_whitespace()
-        .map(|word| match word.strip_prefix("console=serial0") {
-            Some(rest) => format!("console={}{rest}", spec.console),
-            None => word.to_string(),
+        .map(|word| {
+            let port = word.strip_prefix("console=").map(|port| port.split_once(',').unwrap_or((port, "")));
+            match port {
+                Some((name, options))
+                    if ["serial0", "ttyS", "ttyAMA"].iter().any(|serial| name.starts_with(serial)) =>
+                {
+                    let comma = if options.is_empty() { "" } else { "," };
+                    format!("console={}{comma}{options}", spec.console)
+                }
+                _ => word.to_string(),
+            }
         })
         .collect();
     if let Some(port) = spec.machine.earlycon()
@@ -167,5 +176,9 @@ mod tests {
             "console=ttyAMA0,115200 root=x earlycon=pl011,mmio32,0xfe201000"
         );
         assert_eq!(super::cmdline("console=ttyS1", &spec("ttyS1")), "console=ttyS1");
+        assert_eq!(
+            super::cmdline("console=tty1 console=ttyS1,115200", &spec("ttyAMA0")),
+            "console=tty1 console=ttyAMA0,115200 earlycon=pl011,mmio32,0xfe201000"
+        );
     }
 }
