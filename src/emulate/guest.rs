@@ -169,7 +169,13 @@ impl Ssh {
 }
 
 fn serial_login(console: &mut Console, user: &str, password: &str, timeout: Duration) -> Result<()> {
-    console.expect(&["login: "], "the login prompt", timeout)?;
+    // What bimg's root filesystem says in place of a prompt.
+    const NO_PASSWORD: &str = "root has no password";
+    if console.expect(&["login: ", NO_PASSWORD], "the login prompt", timeout)?.index == 1 {
+        return Err(console
+            .failure("the serial console takes no login: root has no password")
+            .hint("build the image with `--root-password-hash`"));
+    }
     let wait = Duration::from_secs(30);
     console.send(&format!("{user}\n"))?;
     console.expect(&["Password: "], "the password prompt", wait)?;

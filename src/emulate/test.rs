@@ -27,8 +27,8 @@ use crate::units::ByteSize;
 
 /// One command inside the guest; an emulated board on a busy host is slow.
 const COMMAND: Duration = Duration::from_secs(60);
-/// From `poweroff` to the end of QEMU.
-const POWER_OFF: Duration = Duration::from_secs(40);
+/// From `poweroff` to the end of QEMU; a busy host and an SD card to sync take their time.
+const POWER_OFF: Duration = Duration::from_secs(90);
 
 /// What to assert.
 #[derive(Debug, Clone)]

@@ -309,6 +309,16 @@ fn assertions_that_do_not_hold() {
 }
 
 #[test]
+fn an_image_without_a_password_is_told_at_once() {
+    let stage = Stage::new(&format!(
+        "{BOOT}echo; echo 'board: root has no password, so there is no login on this console.'; sleep 60"
+    ));
+    let text = stage.failure(|_| {});
+    assert_eq!(text.lines().next(), Some("the serial console takes no login: root has no password"));
+    assert!(text.ends_with("hint: build the image with `--root-password-hash`"));
+}
+
+#[test]
 fn hopeless_boots_end_at_once() {
     let panic =
         "[    1.500000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)";
