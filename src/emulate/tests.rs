@@ -182,6 +182,27 @@ fn a_taken_port_is_told() {
     assert_ne!(qemu::ssh_port(None).unwrap(), port);
 }
 
+#[test]
+fn credentials_go_by_the_hardware() {
+    let key = Credential::Key { private: "a,b/key".into() };
+    assert_eq!(key.args(), ["-fw_cfg", "name=opt/bimg/ssh-key,file=a,,b/key.pub"]);
+    assert_eq!(key.cmdline(), None);
+    assert_eq!(key.login(), Login::Ssh { key: "a,b/key".into() });
+    assert!(Credential::Password.args().is_empty());
+    let hash = Credential::Password.cmdline().unwrap();
+    let made = Cmd::new("openssl").args(["passwd", "-6", "-salt", "bimg", "bimg"]).check().unwrap().text();
+    assert_eq!(hash, format!("bimg.root-hash={}", made.trim()));
+
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        // A second boot replaces the key of the first.
+        let made = Credential::throwaway(&virt(), dir.path()).unwrap();
+        assert_eq!(made, Credential::Key { private: dir.path().join("key") });
+        assert!(fsx::read_to_string(&dir.path().join("key.pub")).unwrap().starts_with("ssh-ed25519 "));
+    }
+    assert_eq!(Credential::throwaway(&raspi4b(), dir.path()).unwrap(), Credential::Password);
+}
+
 /// A directory with an image, firmware, and a script in QEMU's place.
 struct Stage {
     dir: tempfile::TempDir,
@@ -201,6 +222,11 @@ impl Stage {
         );
         fsx::write_atomic(&path("qemu"), script.as_bytes()).unwrap();
         std::fs::set_permissions(path("qemu"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Another test's child may have inherited the descriptor that wrote the script, for an instant:
+        // until then starting it fails with `Text file busy`.
+        while Cmd::new(path("qemu")).arg("--version").output().is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let machine = Machine {
             spec: virt(),
             arch: Arch::Arm64,
@@ -214,7 +240,7 @@ impl Stage {
     fn test(&self, change: impl FnOnce(&mut TestSpec<'_>)) -> Result<TestReport> {
         let (image, work) = (self.dir.path().join("board.img"), self.dir.path().join("work"));
         let mut spec = TestSpec {
-            start: Start { image: &image, work: &work, card_size: None, ssh_port: None },
+            start: Start { image: &image, work: &work, card_size: None, ssh_port: None, credential: None },
             chain: ChainName::UbootScript,
             release: "6.12.48".into(),
             module: Some("dummy".into()),
