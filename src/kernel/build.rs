@@ -62,7 +62,7 @@ fn write_uimage(spec: &KernelSpec, release: &str) -> Result<()> {
 }
 
 fn finish(spec: &KernelSpec, make: &Make, values: &Values, release: &str) -> Result<KernelArtifacts> {
-    let command = compile::command(spec, make, values).display();
+    let command = compile::record(spec, make, values);
     let mut artifacts = stamp::artifacts(spec, release, command, BTreeMap::new());
     let mut digests = BTreeMap::new();
     for (name, path) in artifacts.files() {

@@ -31,6 +31,11 @@ fn goals(spec: &KernelSpec, values: &Values) -> Vec<String> {
     goals
 }
 
+/// The make that compiles, for the record of a build.
+pub fn record(spec: &KernelSpec, make: &Make, values: &Values) -> String {
+    make.record(&goals(spec, values))
+}
+
 /// The make that compiles.
 pub fn command(spec: &KernelSpec, make: &Make, values: &Values) -> Cmd {
     let jobs = spec.jobs.unwrap_or_else(make::jobs).max(1);

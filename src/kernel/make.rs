@@ -70,14 +70,25 @@ impl Make {
 
     /// `make -C SRC O=OBJ ARCH=… CROSS_COMPILE=… CC=… GOALS` with the whole environment.
     pub fn cmd(&self, goals: &[String]) -> Cmd {
-        let cmd = Cmd::new("make")
+        // Errors name the goals; the whole command is in the log.
+        self.environment(self.line(&self.words, goals)).shown_as(format!("make {}", goals.join(" ")))
+    }
+
+    /// The command for the record of a build: without ccache and the number of jobs, which are this
+    /// host's own and change nothing that is built.
+    pub fn record(&self, goals: &[String]) -> String {
+        let words: Vec<String> =
+            self.words.iter().filter(|word| !word.starts_with("CC=ccache ")).cloned().collect();
+        self.line(&words, goals).display()
+    }
+
+    fn line(&self, words: &[String], goals: &[String]) -> Cmd {
+        Cmd::new("make")
             .arg("-C")
             .arg(&self.source)
             .arg(format!("O={}", self.obj.display()))
-            .args(&self.words)
-            .args(goals);
-        // Errors name the goals; the whole command is in the log.
-        self.environment(cmd).shown_as(format!("make {}", goals.join(" ")))
+            .args(words)
+            .args(goals)
     }
 
     /// The source directory, absolute.

@@ -122,7 +122,7 @@ pub struct KernelArtifacts {
     pub system_map: PathBuf,
     /// What compiler and linker say about themselves, one line each.
     pub toolchain: String,
-    /// The one command that compiled it, for a person to repeat.
+    /// The one command that compiled it, for a person to repeat; without the number of jobs and ccache.
     pub command: String,
     /// By name: `Image`, `config`, `System.map`, the DTBs, and `modules` over the whole staging tree.
     pub digests: BTreeMap<String, Digest>,
