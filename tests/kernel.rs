@@ -56,6 +56,7 @@ impl Kernel {
             targets: vec!["Image".to_string()],
             dtbs: vec!["acme/board-a.dtb".to_string()],
             overlays: Vec::new(),
+            origins: BTreeMap::new(),
             external_modules: Vec::new(),
             load_address: None,
             dir: self.path("build"),

@@ -107,7 +107,7 @@ fn check_device_trees(spec: &KernelSpec) -> Result<()> {
                 )));
             };
             if !has_device_tree(&dts, stem, name)? {
-                return Err(no_device_tree(&dts, what, suffix, name));
+                return Err(no_device_tree(spec, &dts, what, suffix, name));
             }
         }
     }
@@ -125,7 +125,7 @@ fn has_device_tree(dts: &Path, stem: &str, name: &str) -> Result<bool> {
     Ok(makefile.split_whitespace().any(|word| word == file))
 }
 
-fn no_device_tree(dts: &Path, what: &str, suffix: &str, name: &str) -> Error {
+fn no_device_tree(spec: &KernelSpec, dts: &Path, what: &str, suffix: &str, name: &str) -> Error {
     let from = if suffix == ".dtb" { ".dts" } else { ".dtso" };
     let mut names = Vec::new();
     let dirs = file_names(dts);
@@ -141,9 +141,14 @@ fn no_device_tree(dts: &Path, what: &str, suffix: &str, name: &str) -> Error {
     // Most mistakes are in the directory or in one letter of the name: look at the name first.
     let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_string();
     let same = names.iter().find(|other| file(other) == file(name)).map(String::as_str);
-    match same.or_else(|| nearest(name, names.iter().map(String::as_str))) {
-        Some(near) => error.hint(format!("nearest: `{near}`")),
-        None => error,
+    let near = same.or_else(|| nearest(name, names.iter().map(String::as_str)));
+    let near = near.map(|near| format!("nearest: `{near}`"));
+    let kind = if suffix == ".dtb" { "a DTB" } else { "an overlay" };
+    let origin =
+        spec.origins.get(name).map(|origin| format!("{origin} names {kind} that this kernel does not have"));
+    match [origin, near].into_iter().flatten().collect::<Vec<_>>() {
+        parts if parts.is_empty() => error,
+        parts => error.hint(parts.join("; ")),
     }
 }
 

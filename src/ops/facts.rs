@@ -78,6 +78,9 @@ pub fn kernel_spec(options: &BuildOptions, sources: &Sources) -> Result<KernelSp
         external_modules: board.kernel.modules.clone(),
         load_address: None,
         dir: PathBuf::new(),
+        origins: (board.kernel.dtbs.iter().chain(&board.kernel.overlays))
+            .map(|named| (named.name.clone(), named.origin.clone()))
+            .collect(),
         log: options.workdir.log(Stage::Kernel.name()),
         epoch: epoch(sources),
         jobs: options.jobs,
