@@ -333,7 +333,7 @@ mod bad_input {
         assert_eq!(
             kernel.error(&spec),
             "Kconfig did not honour `CONFIG_LED=m` (boards/common/x.config:2)\n  \
-             caused by: became `n`: it depends on `BUS && GPIO` (Kconfig:16), and `BUS` is n, `GPIO` is n\n\n\
+             caused by: it became `n`: it depends on `BUS && GPIO` (Kconfig:16), and `BUS` is n, `GPIO` is n\n\n\
              hint: ask for `CONFIG_BUS=y`, `CONFIG_GPIO=y` as well, or drop the request"
         );
         spec.sets = vec!["CONFIG_LEDS=y".to_string()];

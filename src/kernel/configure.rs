@@ -45,7 +45,7 @@ fn not_honoured(spec: &KernelSpec, refused: &[&Request], requests: &[Request], v
     for request in refused.iter().take(SHOWN) {
         let explanation = kconfig::explain(&tree, request, values);
         let what = match refused {
-            [_] => explanation.why,
+            [_] => format!("it {}", explanation.why),
             _ => format!("{}: `{}` {}", request.origin, request.display(), explanation.why),
         };
         error = error.caused_by(what);
