@@ -188,9 +188,15 @@ impl<T> Context<T> for Result<T> {
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(typed, name), name))
+        .map(|name| (likeness(typed, name), name))
         .filter(|(score, _)| *score > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
+/// From 0 to 1. One slip in a short word (`gtp` for `gpt`) is much to Jaro and Winkler and little to a person.
+fn likeness(typed: &str, name: &str) -> f64 {
+    let slip = typed.len() > 2 && strsim::osa_distance(typed, name) == 1;
+    strsim::jaro_winkler(typed, name).max(if slip { 0.9 } else { 0.0 })
+}
+
         .map(|(_, name)| name)
 }
 
