@@ -114,7 +114,7 @@ impl Error {
     /// The log that holds the whole output.
     #[must_use]
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.0.log.get_or_insert_with(|| path.into());
+        self.0.log.get_or_insert_with(|| crate::fsx::from_here(&path.into()));
         self
     }
 

@@ -27,6 +27,12 @@ pub fn describe(cause: &std::io::Error) -> String {
     }
 }
 
+/// A path as the user would type it: from the working directory when it is below that.
+pub fn from_here(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).to_owned()
+}
+
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|cause| io_error("read", path, &cause))

@@ -113,7 +113,11 @@ impl Lock {
                 Err(std::fs::TryLockError::WouldBlock) if !told => {
                     let mut holder = String::new();
                     file.read_to_string(&mut holder).map_err(error)?;
-                    progress.note(&format!("waiting for {} (lock `{}`)", holder.trim(), path.display()));
+                    progress.note(&format!(
+                        "waiting for {} (lock `{}`)",
+                        holder.trim(),
+                        fsx::from_here(path).display()
+                    ));
                     told = true;
                 }
                 Err(std::fs::TryLockError::WouldBlock) => {}

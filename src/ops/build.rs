@@ -14,7 +14,8 @@ use super::facts::{self, Facts};
 use super::rootfs::{Prepared, RootfsStage};
 use super::sources::{Shelf, Sources};
 use super::{BuildOptions, Stage, image};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Exit, Result};
+use crate::fsx;
 use crate::kernel::{self, KernelArtifacts};
 use crate::progress::{Event, Progress};
 use crate::units::ByteSize;
@@ -86,8 +87,7 @@ impl Built {
 
 /// A path as seen from the working directory.
 pub(super) fn relative(path: &std::path::Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+    fsx::from_here(path).display().to_string()
 }
 
 /// Runs a stage: tells when it starts and why, how long it took; names stage and board in its failure.

@@ -128,7 +128,7 @@ impl Stamp {
         }
         let touched = record.outputs.iter().find(|output| !output.unchanged());
         Ok(touched
-            .map(|output| format!("`{}` is gone or was changed", output.path.display()))
+            .map(|output| format!("`{}` is gone or was changed", fsx::from_here(&output.path).display()))
             .into_iter()
             .collect())
     }
