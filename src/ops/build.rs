@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::facts::{self, Facts};
 use super::rootfs::{Prepared, RootfsStage};
-use super::sources::{Shelf, Sources};
+use super::sources::{Known, Shelf, Sources};
 use super::{BuildOptions, Stage, image};
 use crate::error::{Error, Exit, Result};
 use crate::fsx;
@@ -119,7 +119,7 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
     let mut shelf = Shelf::open()?;
     let run = Runner { options, progress };
     let known = shelf.peek(&options.board, progress)?;
-    let facts = facts::gather(options, known.as_ref())?;
+    let facts = facts::gather(options, known.as_ref().map_err(Vec::as_slice))?;
     if facts.anything_to_do(until) {
         facts::check_host(options, known.as_ref(), &shelf, until)?;
     }
@@ -139,7 +139,7 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
         return Ok(built);
     }
     // Fetching may have changed what is known: look again.
-    let facts = if facts.sources.is_empty() { facts } else { facts::gather(options, Some(&sources))? };
+    let facts = if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources))? };
     let kernel = run.kernel(&sources, &facts)?;
     built.release = Some(kernel.release.clone());
     if until == Stage::Kernel {

@@ -19,7 +19,7 @@ pub fn doctor(board: Option<&Board>, build: &Path, out: &Path, progress: &dyn Pr
     };
     let workdir = Workdir::new(build, out, &board.name)?;
     let shelf = Shelf::open()?;
-    let sources = shelf.peek(board, progress)?;
+    let known = shelf.peek(board, progress)?;
     let scope = Scope { board, workdir: &workdir, ccache: true };
-    facts::examine(&scope, sources.as_ref(), &shelf, Stage::Image, true)
+    facts::examine(&scope, known.as_ref().ok(), &shelf, Stage::Image, true)
 }

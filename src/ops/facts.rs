@@ -41,12 +41,15 @@ impl Facts {
 }
 
 /// Looks at stamps and store; starts nothing but the compiler's `--version`.
-pub fn gather(options: &BuildOptions, sources: Option<&Sources>) -> Result<Facts> {
+pub fn gather(options: &BuildOptions, known: std::result::Result<&Sources, &[String]>) -> Result<Facts> {
     let mut facts = Facts { rootfs: RootfsStage::new(options)?.reasons()?, ..Facts::default() };
-    let Some(sources) = sources else {
-        facts.sources.push("not in the store yet".to_string());
-        facts.kernel.push("its source is not there yet".to_string());
-        return Ok(facts);
+    let sources = match known {
+        Ok(sources) => sources,
+        Err(missing) => {
+            facts.sources = missing.to_vec();
+            facts.kernel.push("its source is not there yet".to_string());
+            return Ok(facts);
+        }
     };
     match kernel_spec(options, sources) {
         Ok(spec) => match kernel::freshness(&spec)? {
@@ -75,12 +78,12 @@ pub fn kernel_spec(options: &BuildOptions, sources: &Sources) -> Result<KernelSp
         targets: board.kernel.targets.clone(),
         dtbs: board.kernel.dtbs.iter().map(|dtb| dtb.name.clone()).collect(),
         overlays: board.kernel.overlays.iter().map(|overlay| overlay.name.clone()).collect(),
-        external_modules: board.kernel.modules.clone(),
-        load_address: None,
-        dir: PathBuf::new(),
         origins: (board.kernel.dtbs.iter().chain(&board.kernel.overlays))
             .map(|named| (named.name.clone(), named.origin.clone()))
             .collect(),
+        external_modules: board.kernel.modules.clone(),
+        load_address: None,
+        dir: PathBuf::new(),
         log: options.workdir.log(Stage::Kernel.name()),
         epoch: epoch(sources),
         jobs: options.jobs,
@@ -122,11 +125,11 @@ fn fragments(board: &Board) -> Result<Vec<Fragment>> {
 /// `bimg plan`: the facts, told.
 pub fn plan(options: &BuildOptions, progress: &dyn Progress) -> Result<Plan> {
     let shelf = Shelf::open()?;
-    let sources = shelf.peek(&options.board, progress)?;
-    let facts = gather(options, sources.as_ref())?;
-    let image = image::reasons(options, sources.as_ref(), &facts)?;
-    let commands = match &sources {
-        Some(sources) if !facts.kernel.is_empty() => {
+    let known = shelf.peek(&options.board, progress)?;
+    let facts = gather(options, known.as_ref().map_err(Vec::as_slice))?;
+    let image = image::reasons(options, known.as_ref().ok(), &facts)?;
+    let commands = match &known {
+        Ok(sources) if !facts.kernel.is_empty() => {
             kernel_spec(options, sources).map(|spec| kernel::make::commands(&spec)).unwrap_or_default()
         }
         _ => Vec::new(),

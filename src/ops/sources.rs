@@ -20,6 +20,9 @@ pub struct Sources {
     pub firmware: BTreeMap<String, Fetched>,
 }
 
+/// What is at hand without fetching anything: every source, or why not, one reason per missing one.
+pub type Known = std::result::Result<Sources, Vec<String>>;
+
 /// Store and lock of a run.
 #[derive(Debug)]
 pub struct Shelf {
@@ -46,19 +49,24 @@ impl Shelf {
         Ok(split(all))
     }
 
-    /// What the lock pins and the store holds; `None` when anything has to be fetched.
-    pub fn peek(&self, board: &Board, progress: &dyn Progress) -> Result<Option<Sources>> {
+    /// What the lock pins and the store holds.
+    pub fn peek(&self, board: &Board, progress: &dyn Progress) -> Result<Known> {
         let mut all = BTreeMap::new();
+        let mut missing = Vec::new();
         for (name, alternatives) in requests(board) {
             let request = Request { name: &name, alternatives, base: &board.base };
             let Some(fetched) = source::peek(&request, &self.store, &self.lock, progress)? else {
-                return Ok(None);
+                let pinned =
+                    alternatives.iter().any(|source| self.lock.get(&name, &source.asked()).is_some());
+                let place = if pinned { "in the store" } else { "pinned" };
+                missing.push(format!("`{name}` is not {place} yet"));
+                continue;
             };
             let fetched =
                 if name == KERNEL { source::kernel_tree(&fetched, &self.store, progress)? } else { fetched };
             all.insert(name, fetched);
         }
-        Ok(Some(split(all)))
+        Ok(if missing.is_empty() { Ok(split(all)) } else { Err(missing) })
     }
 
     /// What the lock pins for each source of a board, by name.
