@@ -115,6 +115,7 @@ impl Runner<'_> {
 /// Builds everything, or up to a stage.
 pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progress) -> Result<Built> {
     let until = until.unwrap_or(Stage::Image);
+    fsx::create_dir_all(&options.workdir.memo())?;
     let _lock = options.workdir.lock(progress)?;
     let mut shelf = Shelf::open()?;
     let run = Runner { options, progress };

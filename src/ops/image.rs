@@ -67,7 +67,7 @@ pub fn reasons(
     else {
         return Ok(vec!["the stages before it run first".to_string()]);
     };
-    let prepared = RootfsStage::new(options)?.run(&crate::progress::Silent)?;
+    let prepared = RootfsStage::new(options)?.left()?;
     Job::new(options, sources, kernel, &prepared)?.reasons()
 }
 

@@ -7,7 +7,7 @@ use super::{BuildOptions, Stage};
 use crate::error::Result;
 use crate::exec;
 use crate::plan::stamp::{Inputs, Stamp};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::rootfs::{self, Base, BaseKind, grow};
 use crate::workdir::Lock;
 
@@ -58,22 +58,36 @@ impl<'a> RootfsStage<'a> {
         self.stamp().reasons(&self.inputs)
     }
 
+    /// What an earlier run left, without a lock or a write: for plans, and only when up to date.
+    pub fn left(&self) -> Result<Prepared> {
+        Ok(Prepared { base: self.base(&Silent)?, grow: self.grow() })
+    }
+
+    fn base(&self, progress: &dyn Progress) -> Result<Base> {
+        let board = &self.options.board;
+        let log = self.options.workdir.log(Stage::Rootfs.name());
+        rootfs::prepare(&board.rootfs, board.arch, &board.base, &self.dir, &log, progress)
+    }
+
+    fn grow(&self) -> Option<PathBuf> {
+        self.options.board.rootfs.grow.then(|| self.dir.join("grow"))
+    }
+
     /// Puts base and growth program in place, or finds them there.
     pub fn run(&self, progress: &dyn Progress) -> Result<Prepared> {
         let board = &self.options.board;
         let _lock = Lock::take(&self.dir.join("lock"), progress)?;
-        let log = self.options.workdir.log(Stage::Rootfs.name());
         let fresh = self.reasons()?.is_empty();
         if !fresh {
             self.stamp().clear()?;
         }
-        let base = rootfs::prepare(&board.rootfs, board.arch, &board.base, &self.dir, &log, progress)?;
-        let grow = self.dir.join("grow");
+        let base = self.base(progress)?;
+        let grow = self.grow();
         let mut outputs: Vec<PathBuf> = match &base {
             Base::Tar(path) if board.rootfs.kind == BaseKind::Debian => vec![path.clone()],
             _ => Vec::new(),
         };
-        if board.rootfs.grow {
+        if let Some(grow) = &grow {
             outputs.push(grow.clone());
             if !fresh {
                 let compiler = board.toolchain.compilers().into_iter().map(|(program, _)| program);
@@ -85,6 +99,6 @@ impl<'a> RootfsStage<'a> {
         if !fresh {
             self.stamp().write(&self.inputs, &outputs)?;
         }
-        Ok(Prepared { base, grow: board.rootfs.grow.then_some(grow) })
+        Ok(Prepared { base, grow })
     }
 }

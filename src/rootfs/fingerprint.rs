@@ -116,6 +116,10 @@ fn remembered(path: &Path, memo: &Path, digest: impl FnOnce(&Path) -> Result<Dig
         return Ok(known.content);
     }
     let content = digest(path)?;
+    if !memo.is_dir() {
+        // A plan of what was never built leaves no trace.
+        return Ok(content);
+    }
     let text = serde_json::to_vec(&Memo { state, content }).unwrap_or_default();
     fsx::write_atomic(&file, &text)?;
     Ok(content)

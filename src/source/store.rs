@@ -61,11 +61,14 @@ struct Stamp {
 }
 
 impl Store {
-    /// A store at `root`, made when needed.
+    /// A store at `root`, which is made when something is put there.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        fsx::create_dir_all(&root)?;
-        let root = root.canonicalize().map_err(|cause| fsx::io_error("open", &root, &cause))?;
+        let root = match root.canonicalize() {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => std::path::absolute(&root),
+            other => other,
+        }
+        .map_err(|cause| fsx::io_error("open", &root, &cause))?;
         Ok(Store {
             root,
             apt_etc: PathBuf::from("/etc/apt"),
