@@ -40,7 +40,9 @@ pub fn load(board: &str, dirs: &DataDirs) -> Result<Loaded> {
         let path = Path::new(board);
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         check_name(name, board)?;
-        let file = read_host(path, &format!("boards/{name}.toml"))?;
+        let file = read_host(path, &format!("boards/{name}.toml")).map_err(|error| {
+            error.into_usage().hint("`bimg boards list` shows the boards that need no path")
+        })?;
         let base = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         (name.to_string(), file, Some(base.to_owned()))
     } else {
@@ -63,7 +65,11 @@ fn check_name(name: &str, typed: &str) -> Result<()> {
     if starts_well && name.len() <= 64 && name.chars().all(plain) {
         return Ok(());
     }
-    Err(Error::usage(format!("`{}` is not a board name", typed.escape_debug()))
+    let shown: String = typed
+        .chars()
+        .map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() })
+        .collect();
+    Err(Error::usage(format!("`{shown}` is not a board name"))
         .caused_by(
             "a name holds lower-case letters, digits, `-`, `_` and `.`, and starts with a letter or digit",
         )
