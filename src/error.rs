@@ -90,6 +90,13 @@ impl Error {
         error
     }
 
+    /// The same, saying what was going on.
+    pub fn interrupted_in(what: impl fmt::Display) -> Self {
+        let mut error = Self::new(format!("interrupted in {what}"));
+        error.0.exit = Exit::Interrupted;
+        error.hint("the same command goes on from there")
+    }
+
     /// Wraps this error in a message about what was being done.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
@@ -184,6 +191,12 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
+/// From 0 to 1. One slip in a short word (`gtp` for `gpt`) is much to Jaro and Winkler and little to a person.
+fn likeness(typed: &str, name: &str) -> f64 {
+    let slip = typed.len() > 2 && strsim::osa_distance(typed, name) == 1;
+    strsim::jaro_winkler(typed, name).max(if slip { 0.9 } else { 0.0 })
+}
+
 /// The candidate nearest to what was typed, for "did you mean" hints.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -191,12 +204,6 @@ pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .map(|name| (likeness(typed, name), name))
         .filter(|(score, _)| *score > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
-/// From 0 to 1. One slip in a short word (`gtp` for `gpt`) is much to Jaro and Winkler and little to a person.
-fn likeness(typed: &str, name: &str) -> f64 {
-    let slip = typed.len() > 2 && strsim::osa_distance(typed, name) == 1;
-    strsim::jaro_winkler(typed, name).max(if slip { 0.9 } else { 0.0 })
-}
-
         .map(|(_, name)| name)
 }
 
@@ -224,6 +231,7 @@ mod tests {
     #[test]
     fn nearest_finds_a_typo_and_nothing_for_noise() {
         assert_eq!(nearest("rpi5", ["rpi4", "qemu-arm64"]), Some("rpi4"));
+        assert_eq!(nearest("gtp", ["mbr", "gpt"]), Some("gpt"));
         assert_eq!(nearest("zzz", ["rpi4", "qemu-arm64"]), None);
     }
 }

@@ -104,8 +104,7 @@ impl Runner<'_> {
             self.progress.event(&Event::StageStarted { stage: name, reason: &reason });
         }
         let start = Instant::now();
-        let value =
-            work().context(|| format!("stage `{name}` failed for board `{}`", self.options.board.name))?;
+        let value = work().map_err(|error| self.failed(stage, error))?;
         let seconds = start.elapsed().as_secs_f64();
         self.progress.event(&Event::StageFinished { stage: name, seconds, fresh: reasons.is_empty() });
         Ok(value)
@@ -115,14 +114,14 @@ impl Runner<'_> {
 /// Builds everything, or up to a stage.
 pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progress) -> Result<Built> {
     let until = until.unwrap_or(Stage::Image);
-    fsx::create_dir_all(&options.workdir.memo())?;
     let _lock = options.workdir.lock(progress)?;
+    fsx::create_dir_all(&options.workdir.memo())?;
     let mut shelf = Shelf::open()?;
     let run = Runner { options, progress };
     let known = shelf.peek(&options.board, progress)?;
     let facts = facts::gather(options, known.as_ref().map_err(Vec::as_slice))?;
     if facts.anything_to_do(until) {
-        facts::check_host(options, known.as_ref(), &shelf, until)?;
+        facts::check_host(options, known.as_ref().ok(), &shelf, until)?;
     }
     let sources = run.sources(&mut shelf, known, &facts)?;
     let mut built = Built {
@@ -159,10 +158,19 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
 }
 
 impl Runner<'_> {
-    fn sources(&self, shelf: &mut Shelf, known: Option<Sources>, facts: &Facts) -> Result<Sources> {
+    /// An interrupt has no causes worth telling.
+    fn failed(&self, stage: Stage, error: Error) -> Error {
+        let (stage, board) = (stage.name(), &self.options.board.name);
+        if error.exit() == Exit::Interrupted {
+            return Error::interrupted_in(format!("stage `{stage}` of board `{board}`"));
+        }
+        error.context(format!("stage `{stage}` failed for board `{board}`"))
+    }
+
+    fn sources(&self, shelf: &mut Shelf, known: Known, facts: &Facts) -> Result<Sources> {
         self.stage(Stage::Sources, &facts.sources, || match known {
-            Some(sources) if facts.sources.is_empty() => Ok(sources),
-            _ => shelf.fetch(&self.options.board, self.options.mode, self.progress),
+            Ok(sources) => Ok(sources),
+            Err(_) => shelf.fetch(&self.options.board, self.options.mode, self.progress),
         })
     }
 
@@ -179,7 +187,8 @@ impl Runner<'_> {
     }
 
     fn image(&self, sources: &Sources, kernel: &KernelArtifacts, base: &Prepared) -> Result<image::Written> {
-        let job = image::Job::new(self.options, sources, kernel, base)?;
+        let job = image::Job::new(self.options, sources, kernel, base);
+        let job = job.map_err(|error| self.failed(Stage::Image, error))?;
         let reasons = job.reasons()?;
         self.stage(Stage::Image, &reasons, || {
             if reasons.is_empty() { job.written() } else { job.write(self.progress) }

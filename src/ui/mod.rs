@@ -74,7 +74,7 @@ impl Ui {
         match &self.listener {
             Listener::Json(json) => json.fail(error),
             Listener::Terminal(terminal) => terminal.fail(),
-            Listener::Plain(plain) => plain.fail(),
+            Listener::Plain(plain) => plain.fail(error.exit()),
             Listener::Quiet => {}
         }
         // stderr may be closed; then there is nobody left to tell.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::Exit;
 use crate::progress::{Event, Progress};
 
 use super::text::{self, Count, Paint};
@@ -37,15 +38,16 @@ impl Plain {
     }
 
     /// Names the stages that were at work when the command failed.
-    pub fn fail(&self) {
-        self.fail_at(Instant::now());
+    pub fn fail(&self, exit: Exit) {
+        self.fail_at(exit, Instant::now());
     }
 
-    fn fail_at(&self, now: Instant) {
+    fn fail_at(&self, exit: Exit, now: Instant) {
+        let how = if exit == Exit::Interrupted { "interrupted" } else { "failed" };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for (stage, start) in std::mem::take(&mut state.stages) {
             let time = text::duration(now.duration_since(start));
-            state.line(&format!("{stage}: failed after {time}"));
+            state.line(&format!("{stage}: {how} after {time}"));
         }
     }
 

@@ -22,7 +22,7 @@ fn a_build_in_a_log() {
     at(26.0, Event::StageFinished { stage: "kernel", seconds: 371.6, fresh: false });
     at(27.0, Event::StageStarted { stage: "image", reason: "kernel changed" });
     at(40.0, Event::Progress { task: "writing", done: 64 << 20, total: Some(256 << 20), unit: Unit::Bytes });
-    plain.fail_at(start + Duration::from_secs(45));
+    plain.fail_at(Exit::Failure, start + Duration::from_secs(45));
     assert_eq!(
         out.text(),
         "source: started\n\
