@@ -60,7 +60,7 @@ impl PartitionType {
         }
         let error = Error::usage(format!("`{text}` is not a partition type"));
         Err(match nearest(text, Self::names()) {
-            Some(name) => error.hint(format!("the nearest name is `{name}`")),
+            Some(name) => error.hint(format!("did you mean `{name}`?")),
             None => {
                 error.hint("write a name such as `esp` or `linux`, an MBR code such as `0x0c`, or a GUID")
             }
@@ -125,7 +125,7 @@ mod tests {
     fn mistakes_are_told() {
         assert_eq!(
             PartitionType::parse("linux-rot-arm64").unwrap_err().to_string(),
-            "`linux-rot-arm64` is not a partition type\n\nhint: the nearest name is `linux-root-arm64`"
+            "`linux-rot-arm64` is not a partition type\n\nhint: did you mean `linux-root-arm64`?"
         );
         assert_eq!(
             PartitionType::parse("0x0c").unwrap().check(Table::Gpt).unwrap_err().to_string(),
