@@ -38,7 +38,17 @@ impl Boards {
             Boards::List => {
                 let mut out = String::new();
                 for name in board::names(&dirs)? {
-                    let board = load(&name)?;
+                    let board = match load(&name) {
+                        Ok(board) => board,
+                        // One profile at fault must not hide the others.
+                        Err(error) => {
+                            ui.warn(&format!(
+                                "`{name}` cannot be used: {}",
+                                error.chain().next().unwrap_or_default()
+                            ));
+                            continue;
+                        }
+                    };
                     if ui.is_json() {
                         let row = serde_json::json!({
                             "board": name, "arch": board.arch, "description": board.description, "profile": board.shown,
