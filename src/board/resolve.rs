@@ -12,6 +12,7 @@ use crate::data::{DataDirs, DataFile};
 use crate::disk::{PartitionType, Table};
 use crate::error::{Error, Result, nearest};
 use crate::kernel;
+use crate::rootfs::{self, RootfsSpec};
 use crate::source::Source;
 use crate::toolchain::{self, Toolchain};
 use crate::units::ByteSize;
@@ -44,8 +45,8 @@ impl Context<'_> {
     }
 
     /// A path of the user's, from where the profile is.
-    fn host(&self, path: &str) -> PathBuf {
-        self.base.unwrap_or(Path::new("")).join(path)
+    fn host(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.base.unwrap_or(Path::new("")).join(path.as_ref())
     }
 }
 
@@ -63,6 +64,7 @@ pub fn resolve(loaded: Loaded, variant: Option<&str>, dirs: &DataDirs) -> Result
     let disk = disk(cx.need(raw.disk, "disk")?, &firmware, &cx)?;
     let rootfs = cx.need(raw.rootfs, "rootfs")?;
     rootfs.validate().map_err(|error| rootfs.place.wrap(error))?;
+    check_layers(&rootfs, &cx)?;
     if let Some(emulator) = &raw.emulator {
         emulator.check(arch.value).map_err(|error| emulator.place.wrap(error))?;
     }
@@ -137,6 +139,22 @@ fn kernel_of(raw: RawKernel, arch: Arch, variant: Option<&str>, cx: &Context<'_>
         modules: raw.modules.unwrap_or_default().iter().map(|dir| cx.host(&dir.value)).collect(),
         cmdline: raw.cmdline.map(|line| line.value).unwrap_or_default(),
     })
+}
+
+/// A layer that is not there would only be missed when the root filesystem is made, after the kernel.
+fn check_layers(rootfs: &At<RootfsSpec>, cx: &Context<'_>) -> Result<()> {
+    if let Some(path) = &rootfs.path
+        && !cx.host(path).exists()
+    {
+        return Err(rootfs
+            .place
+            .error(format!("`{}` is not there", path.display()), "its `path`")
+            .hint("the path starts where bimg was started, or at a profile that is given by path"));
+    }
+    let base = cx.base.unwrap_or(Path::new(""));
+    (rootfs.overlays.iter())
+        .try_for_each(|name| rootfs::check_overlay(name, base, cx.dirs))
+        .map_err(|error| rootfs.place.wrap(error))
 }
 
 /// `defconfig`-like names stay; a path is made absolute from where the profile is.

@@ -59,6 +59,11 @@ pub fn prepare(
     }
 }
 
+/// Fails when an overlay that a profile names is not there.
+pub fn check_overlay(name: &str, profile: &Path, dirs: &DataDirs) -> Result<()> {
+    overlay::find(name, profile, dirs).map(drop)
+}
+
 /// What a kernel build adds.
 #[derive(Debug, Clone, Copy)]
 pub struct KernelFiles<'a> {
