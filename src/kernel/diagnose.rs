@@ -192,6 +192,7 @@ const RULES: &[Rule] = &[
     rule("make: {}: No such file or directory", "`{1}` is not installed", DOCTOR),
     rule("]: {}: No such file or directory", "`{1}` is not installed", DOCTOR),
     rule("env: '{}': No such file or directory", "`{1}` is not installed", DOCTOR),
+    rule("] Killed", "the system or somebody killed a compiler, most often for want of memory", MEMORY_HINT),
     late("depmod: ERROR: {}", "depmod: {1}", "a module of the build does not fit the others"),
     late(
         "depmod: WARNING: {}",
@@ -236,7 +237,7 @@ impl Lines {
     pub fn push(&mut self, line: &str) {
         // kbuild's own progress lines are indented; nearly every line of a good build is one.
         let chatter = line.ends_with('\'') && line.contains("ing directory '");
-        if chatter || line.is_empty() || (line.starts_with("  ") && !line.contains("rror")) {
+        if chatter || line.is_empty() || (line.starts_with("  ") && !line.contains("rror:")) {
             return;
         }
         if self.suspects.len() < Self::SUSPECTS {

@@ -318,4 +318,21 @@ mod tests {
         let error = Listing::of(Path::new("/no/such/tree")).unwrap_err();
         assert_eq!(error.to_string(), "cannot read `/no/such/tree`\n  caused by: No such file or directory");
     }
+
+    /// How long a whole kernel tree takes, where one is at hand (`BIMG_TEST_KERNEL`).
+    #[test]
+    fn a_kernel_tree_is_walked_in_a_moment() {
+        let Some(source) = std::env::var_os("BIMG_TEST_KERNEL") else { return };
+        let start = std::time::Instant::now();
+        let listing = Listing::of(Path::new(&source)).unwrap();
+        let walked = start.elapsed();
+        let bytes = listing.to_bytes();
+        assert_eq!(Listing::from_bytes(&bytes).unwrap().changes_since(&listing), [""; 0]);
+        eprintln!(
+            "{} files in {walked:?}, {} bytes kept, {:?} in all",
+            listing.len(),
+            bytes.len(),
+            start.elapsed()
+        );
+    }
 }

@@ -87,6 +87,11 @@ fn the_failures_of_the_guide() {
              swap".to_string(),
         ),
         (
+            "  HOSTCC  scripts/dtc/libfdt/fdt_strerror.o\nmake[5]: *** [/s/scripts/Makefile.build:234: kernel/sched/fair.o] Killed\n",
+            "the system or somebody killed a compiler, most often for want of memory\nhint: fewer compilers at once need less: \
+             `--jobs 1`; or add memory or swap".to_string(),
+        ),
+        (
             "/tmp/ccX.s: Assembler messages:\n/tmp/ccX.s: Fatal error: can't write 17 bytes to section .text of x.o: 'No space \
              left on device'\n",
             "the disk is full\nhint: free some room, or build elsewhere with `--build-dir`".to_string(),
