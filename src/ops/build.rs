@@ -18,6 +18,8 @@ use crate::error::{Error, Exit, Result};
 use crate::fsx;
 use crate::kernel::{self, KernelArtifacts};
 use crate::progress::{Event, Progress};
+use crate::rootfs::{self, Base, BaseKind};
+use crate::source::Mode;
 use crate::units::ByteSize;
 
 /// What a build left.
@@ -145,7 +147,7 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
     if until == Stage::Kernel {
         return Ok(built);
     }
-    let base = run.rootfs(&facts)?;
+    let base = run.rootfs(&mut shelf, &facts)?;
     if until == Stage::Rootfs {
         return Ok(built);
     }
@@ -182,8 +184,20 @@ impl Runner<'_> {
         })
     }
 
-    fn rootfs(&self, facts: &Facts) -> Result<Prepared> {
-        self.stage(Stage::Rootfs, &facts.rootfs, || RootfsStage::new(self.options)?.run(self.progress))
+    fn rootfs(&self, shelf: &mut Shelf, facts: &Facts) -> Result<Prepared> {
+        let BuildOptions { board, workdir, mode, .. } = self.options;
+        self.stage(Stage::Rootfs, &facts.rootfs, || {
+            let stage = RootfsStage::new(board, workdir)?;
+            if *mode == Mode::Offline {
+                stage.check_offline()?;
+            }
+            let prepared = stage.run(self.progress)?;
+            if let (BaseKind::Debian, Base::Tar(path)) = (board.rootfs.kind, &prepared.base) {
+                let digest = rootfs::file_fingerprint(path, &workdir.memo())?;
+                shelf.pin_rootfs(board, digest, *mode, self.progress)?;
+            }
+            Ok(prepared)
+        })
     }
 
     fn image(&self, sources: &Sources, kernel: &KernelArtifacts, base: &Prepared) -> Result<image::Written> {

@@ -42,7 +42,8 @@ impl Facts {
 
 /// Looks at stamps and store; starts nothing but the compiler's `--version`.
 pub fn gather(options: &BuildOptions, known: std::result::Result<&Sources, &[String]>) -> Result<Facts> {
-    let mut facts = Facts { rootfs: RootfsStage::new(options)?.reasons()?, ..Facts::default() };
+    let mut facts =
+        Facts { rootfs: RootfsStage::new(&options.board, &options.workdir)?.reasons()?, ..Facts::default() };
     let sources = match known {
         Ok(sources) => sources,
         Err(missing) => {

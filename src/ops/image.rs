@@ -67,7 +67,7 @@ pub fn reasons(
     else {
         return Ok(vec!["the stages before it run first".to_string()]);
     };
-    let prepared = RootfsStage::new(options)?.left()?;
+    let prepared = RootfsStage::new(&options.board, &options.workdir)?.left()?;
     Job::new(options, sources, kernel, &prepared)?.reasons()
 }
 
@@ -134,7 +134,7 @@ impl<'a> Job<'a> {
         for blob in self.host_files() {
             inputs.add(format!("file {}", blob.display()), Digest::of_file(blob)?.to_string());
         }
-        let base = RootfsStage::new(self.options)?;
+        let base = RootfsStage::new(&self.options.board, &self.options.workdir)?;
         let base = base.inputs().iter().map(|(label, value)| (label.to_string(), value.to_string()));
         let memo = self.options.workdir.memo();
         let overlays = rootfs::overlay_fingerprint(&board.rootfs, &board.base, &self.dirs, &memo)?;

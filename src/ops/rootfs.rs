@@ -3,13 +3,15 @@
 
 use std::path::PathBuf;
 
-use super::{BuildOptions, Stage};
-use crate::error::Result;
+use super::Stage;
+use crate::board::Board;
+use crate::error::{Error, Result};
 use crate::exec;
+use crate::fsx;
 use crate::plan::stamp::{Inputs, Stamp};
 use crate::progress::{Progress, Silent};
 use crate::rootfs::{self, Base, BaseKind, grow};
-use crate::workdir::Lock;
+use crate::workdir::{Lock, Workdir};
 
 /// What the stage leaves.
 #[derive(Debug, Clone)]
@@ -22,16 +24,16 @@ pub struct Prepared {
 
 /// The stage of one build.
 pub struct RootfsStage<'a> {
-    options: &'a BuildOptions,
+    board: &'a Board,
+    workdir: &'a Workdir,
     inputs: Inputs,
     dir: PathBuf,
 }
 
 impl<'a> RootfsStage<'a> {
     /// Fingerprints the base.
-    pub fn new(options: &'a BuildOptions) -> Result<Self> {
-        let board = &options.board;
-        let memo = options.workdir.memo();
+    pub fn new(board: &'a Board, workdir: &'a Workdir) -> Result<Self> {
+        let memo = workdir.memo();
         let mut inputs = Inputs::default();
         for (label, digest) in rootfs::base_fingerprint(&board.rootfs, board.arch, &board.base, &memo)? {
             inputs.add(label, digest.to_string());
@@ -40,8 +42,8 @@ impl<'a> RootfsStage<'a> {
             inputs.add("growth program", grow::fingerprint().to_string());
             inputs.add("toolchain", &board.toolchain.name);
         }
-        let dir = options.workdir.rootfs(&inputs.digest().short());
-        Ok(RootfsStage { options, inputs, dir })
+        let dir = workdir.rootfs(&inputs.digest().short());
+        Ok(RootfsStage { board, workdir, inputs, dir })
     }
 
     fn stamp(&self) -> Stamp {
@@ -58,24 +60,41 @@ impl<'a> RootfsStage<'a> {
         self.stamp().reasons(&self.inputs)
     }
 
+    /// Removes the base, so that the next build takes the newest packages.
+    pub fn forget(&self, progress: &dyn Progress) -> Result<()> {
+        let _lock = Lock::take(&self.dir.join("lock"), progress)?;
+        self.stamp().clear()?;
+        fsx::remove_file(&self.dir.join("base.tar"))
+    }
+
+    /// Without the network there has to be a base from an earlier build.
+    pub fn check_offline(&self) -> Result<()> {
+        if self.board.rootfs.kind != BaseKind::Debian || self.dir.join("base.tar").is_file() {
+            return Ok(());
+        }
+        Err(Error::new("`--offline`: the root filesystem's packages are not here")
+            .caused_by("no earlier build with this `--build-dir` has fetched them")
+            .hint("run once without `--offline`"))
+    }
+
     /// What an earlier run left, without a lock or a write: for plans, and only when up to date.
     pub fn left(&self) -> Result<Prepared> {
         Ok(Prepared { base: self.base(&Silent)?, grow: self.grow() })
     }
 
     fn base(&self, progress: &dyn Progress) -> Result<Base> {
-        let board = &self.options.board;
-        let log = self.options.workdir.log(Stage::Rootfs.name());
+        let board = self.board;
+        let log = self.workdir.log(Stage::Rootfs.name());
         rootfs::prepare(&board.rootfs, board.arch, &board.base, &self.dir, &log, progress)
     }
 
     fn grow(&self) -> Option<PathBuf> {
-        self.options.board.rootfs.grow.then(|| self.dir.join("grow"))
+        self.board.rootfs.grow.then(|| self.dir.join("grow"))
     }
 
     /// Puts base and growth program in place, or finds them there.
     pub fn run(&self, progress: &dyn Progress) -> Result<Prepared> {
-        let board = &self.options.board;
+        let board = self.board;
         let _lock = Lock::take(&self.dir.join("lock"), progress)?;
         let fresh = self.reasons()?.is_empty();
         if !fresh {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::board::Board;
-use crate::error::Result;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::source::{self, Fetched, Lock, Mode, Request, Source, Store};
+use crate::source::{self, Fetched, Lock, LockEntry, Mode, Pin, Request, Source, Store};
 
 /// Name of the lock file, in the directory where bimg is run.
 const LOCK_FILE: &str = "bimg.lock";
@@ -79,12 +80,56 @@ impl Shelf {
             .collect()
     }
 
+    /// Pins the packages of a Debian root filesystem by the digest of what they unpack to: a mirror has only
+    /// their newest versions, so that is what can be checked.
+    pub fn pin_rootfs(
+        &mut self,
+        board: &Board,
+        now: Digest,
+        mode: Mode,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let spec = &board.rootfs;
+        let mut packages: Vec<&str> = spec.packages.iter().map(String::as_str).collect();
+        packages.sort_unstable();
+        let suite = spec.suite.as_deref().unwrap_or_default();
+        let asked =
+            format!("debian {suite} {} {}: {}", spec.components().join(","), board.arch, packages.join(" "));
+        let pinned = self.lock.get(ROOTFS, &asked).and_then(|entry| entry.pin.sha256);
+        if pinned == Some(now) {
+            return Ok(());
+        }
+        if mode == Mode::Locked {
+            return Err(Error::new(
+                "`--locked`: the root filesystem's packages are not what `bimg.lock` pins",
+            )
+            .caused_by(match pinned {
+                Some(_) => "the mirror has other versions of them now",
+                None => "the lock has nothing for this list of packages",
+            })
+            .hint("run once without `--locked` to pin them, and keep the changed lock"));
+        }
+        if pinned.is_some() {
+            progress.warn(
+                "the root filesystem's packages are other versions than bimg.lock pinned; it pins these now",
+            );
+        }
+        let entry = LockEntry {
+            name: ROOTFS.to_string(),
+            asked: asked.clone(),
+            pin: Pin { sha256: Some(now), ..Pin::default() },
+        };
+        self.lock.put(entry, &[asked])
+    }
+
     /// The store's directory: where room for sources is needed.
     pub fn store_dir(&self) -> PathBuf {
         self.store.root().to_owned()
     }
 }
 
+/// The name of Debian packages in `bimg.lock`.
+const ROOTFS: &str = "rootfs";
 /// The kernel's name in `bimg.lock`.
 const KERNEL: &str = "kernel";
 
