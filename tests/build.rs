@@ -1,0 +1,199 @@
+//! Whole runs of `bimg build` and `bimg plan` by the real binary: what they make, judged by others'
+//! tools; what they leave alone; what they say.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::Project;
+use serde_json::Value;
+
+const FRESH: &str = "sources: up to date\nkernel: up to date\nrootfs: up to date\nimage: up to date\n";
+
+fn manifest(project: &Project) -> Value {
+    serde_json::from_str(&project.read("out/acme/manifest.json")).unwrap()
+}
+
+#[test]
+fn the_image_is_accepted_by_every_judge() {
+    let project = Project::new();
+    let built = project.build(&[]);
+    assert!(
+        built.stdout.starts_with("out/acme/acme.img\n") && built.stdout.contains("kernel 6.12.0-fake\n"),
+        "{}",
+        built.stdout
+    );
+    assert!(built.stdout.ends_with("\nnext:\n  bmaptool copy out/acme/acme.img /dev/YOUR-CARD\n"));
+
+    let table = project.shell("sgdisk -v out/acme/acme.img");
+    assert!(table.contains("No problems found"), "{table}");
+    let table = project.shell("sfdisk --verify out/acme/acme.img");
+    assert!(table.contains("No errors detected"), "{table}");
+    let sums = project.shell("cd out/acme && sha256sum -c SHA256SUMS");
+    assert_eq!(sums, "acme.img: OK\nacme.img.bmap: OK\nmanifest.json: OK\n");
+    project.shell("bmaptool copy out/acme/acme.img copied && cmp out/acme/acme.img copied");
+
+    let manifest = manifest(&project);
+    for (partition, judge) in
+        manifest["disk"]["partitions"].as_array().unwrap().iter().zip(["fsck.fat -n", "e2fsck -fn"])
+    {
+        let (name, start, size) = (&partition["name"], &partition["start"], &partition["size"]);
+        project.shell(&format!(
+            "dd if=out/acme/acme.img of={name} iflag=skip_bytes,count_bytes skip={start} count={size} bs=1M && {judge} {name}"
+        ));
+    }
+    let root = |path: &str| project.shell(&format!("debugfs -R 'cat {path}' root 2>/dev/null"));
+    assert_eq!(root("/etc/motd"), "hello\n");
+    assert_eq!(root("/etc/issue"), "overlaid\n");
+    assert!(root("/boot/config-6.12.0-fake").contains("CONFIG_LED=m"));
+    assert!(root("/lib/modules/6.12.0-fake/modules.dep").contains("kernel/drivers/led.ko:"));
+    let extlinux = project.shell("mtype -i boot ::extlinux/extlinux.conf");
+    let partuuid = manifest["disk"]["partitions"][1]["partuuid"].as_str().unwrap();
+    assert!(extlinux.contains(&format!("append console=ttyAMA0 root=PARTUUID={partuuid} ")), "{extlinux}");
+    project.shell("mtype -i boot ::Image | cmp - build/kernel/*/obj/arch/arm64/boot/Image");
+
+    let text = project.read("out/acme/manifest.json");
+    assert!(!text.contains(&project.root().display().to_string()), "the manifest holds a host path: {text}");
+    assert_eq!(manifest["command"], "bimg build --locked --board acme");
+    assert_eq!(
+        manifest["kernel"]["command"],
+        "make -C $SOURCE O=$BUILD/obj ARCH=arm64 CROSS_COMPILE=fake- Image modules acme/board-a.dtb"
+    );
+}
+
+#[test]
+fn a_second_build_rewrites_nothing() {
+    let project = Project::new();
+    project.build(&[]);
+    let before = project.snapshot("");
+    let second = project.build(&[]);
+    assert_eq!(second.stderr, FRESH);
+    assert_eq!(project.snapshot(""), before);
+}
+
+#[test]
+fn every_change_is_named_by_the_plan_and_by_the_build() {
+    let project = Project::new();
+    let none: &[&str] = &[];
+    let later = "image the stages before it run first";
+    assert_eq!(
+        project.plan(none),
+        [
+            "sources `kernel` is not pinned yet",
+            "kernel its source is not there yet",
+            "rootfs not built yet",
+            later
+        ]
+    );
+    assert!(!project.path("build").exists() && !project.path("out").exists());
+    assert!(!project.path("bimg.lock").exists() && !project.root().join("cache").exists());
+    project.build(none);
+
+    let fresh = ["sources up to date", "kernel up to date", "rootfs up to date", "image up to date"];
+    let change = |args: &[&str], stage: &str, reason: &str| {
+        let before = project.snapshot("");
+        let plan = project.plan(args);
+        assert_eq!(project.snapshot(""), before, "a plan wrote something");
+        assert!(plan.contains(&format!("{stage} {reason}")), "{plan:#?}");
+        let built = project.build(args);
+        assert!(built.stderr.contains(&format!("{stage}: started: {reason}\n")), "{}", built.stderr);
+        assert_eq!(project.plan(args), fresh);
+    };
+    project.write("boards/acme.config", "CONFIG_LED=m\nCONFIG_LOCALVERSION=\"-two\"\n");
+    change(none, "kernel", "fragment boards/acme.config changed");
+    change(&["--set", "CONFIG_LED=n"], "kernel", "--set CONFIG_LED is new");
+    change(none, "kernel", "--set CONFIG_LED is gone");
+    project.write("linux/drivers/gpio.c", &(project.read("linux/drivers/gpio.c") + "int another;\n"));
+    change(none, "kernel", "source drivers/gpio.c changed");
+    project.write("overlay/etc/issue", "another\n");
+    change(none, "image", "rootfs overlay `overlay` changed");
+    change(&["--hostname", "box"], "image", "rootfs host name changed");
+    change(none, "image", "rootfs host name changed");
+    project.edit("boards/acme.toml", "evaluation", "production");
+    change(none, "image", "profile boards/acme.toml changed");
+    project.edit("out/acme/SHA256SUMS", "  acme.img\n", "  acme.imp\n");
+    change(none, "image", "`out/acme/SHA256SUMS` is gone or was changed");
+    std::fs::remove_file(project.path("out/acme/acme.img")).unwrap();
+    change(none, "image", "`out/acme/acme.img` is gone or was changed");
+
+    // The base is named by its content: the stage that looks at it is another one.
+    project.write("rootfs/etc/motd", "good morning\n");
+    assert_eq!(project.plan(none)[2], "rootfs not built yet");
+    let built = project.build(none);
+    assert!(built.stderr.contains("image: started: rootfs `rootfs` changed\n"), "{}", built.stderr);
+}
+
+#[test]
+fn place_umask_language_and_jobs_change_no_byte() {
+    let first = Project::new();
+    first.build(&["-j1", "--compress", "zstd"]);
+    let second = Project::new();
+    std::fs::create_dir_all(second.root().join("elsewhere/deeper")).unwrap();
+    let place = second.root().join("elsewhere/deeper/work");
+    std::fs::rename(second.path(""), &place).unwrap();
+    let bimg = env!("CARGO_BIN_EXE_bimg");
+    let mut shell = second.command("sh");
+    let script = "umask 077 && exec \"$0\" build --board acme -j3 --no-ccache --compress zstd";
+    shell.args(["-c", script, bimg]).current_dir(&place);
+    second
+        .outcome(shell.env("TZ", "Asia/Tokyo").env("LANG", "tr_TR.UTF-8").env("LC_ALL", "tr_TR.UTF-8"))
+        .ok();
+    std::fs::rename(&place, second.path("")).unwrap();
+    assert_eq!(first.artifacts(), second.artifacts());
+}
+
+#[test]
+fn a_stage_can_be_the_last() {
+    let project = Project::new();
+    let built = project.build(&["--stage", "kernel"]);
+    assert_eq!(built.stdout, "acme: built up to `kernel`, kernel 6.12.0-fake\n");
+    assert!(!project.path("out").exists() && !project.path("build/rootfs").exists());
+    let built = project.build(&["--stage", "rootfs"]);
+    assert_eq!(built.stdout, "acme: built up to `rootfs`, kernel 6.12.0-fake\n");
+    assert!(built.stderr.starts_with("sources: up to date\nkernel: up to date\nrootfs: started: "));
+    assert!(!project.path("out").exists());
+}
+
+#[test]
+fn a_compressed_image_holds_the_same_bytes() {
+    let project = Project::new();
+    for (format, suffix, judge) in [("zstd", "zst", "zstd"), ("xz", "xz", "xz"), ("gz", "gz", "gzip")] {
+        project.build(&["--compress", format]);
+        let file = format!("out/acme/acme.img.{suffix}");
+        project.shell(&format!("{judge} -t {file} && {judge} -dc {file} | cmp - out/acme/acme.img"));
+        assert!(project.read("out/acme/SHA256SUMS").contains(&format!("  acme.img.{suffix}\n")));
+        project.shell("cd out/acme && sha256sum -c SHA256SUMS");
+    }
+    // Compressed files of another run would describe another image sooner or later.
+    assert_eq!(
+        project.shell("ls out/acme"),
+        "SHA256SUMS\nacme.img\nacme.img.bmap\nacme.img.gz\nmanifest.json\n"
+    );
+}
+
+#[test]
+fn output_is_what_was_asked_for() {
+    let project = Project::new();
+    let json = project.build(&["--json", "-v"]);
+    assert_eq!(json.stderr, "");
+    let events: Vec<Value> = json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+    assert_eq!(named("stage-finished").len(), 4);
+    assert_eq!(named("stage-started")[1]["reason"], "no finished build");
+    assert_eq!(events.last().unwrap()["event"], "built");
+    assert_eq!(events.last().unwrap()["release"], "6.12.0-fake");
+
+    let quiet = project.build(&["-q", "--hostname", "box"]);
+    assert_eq!(quiet.stderr, "");
+    // Not a terminal: nothing but text, with and without the wish to have no colours.
+    for no_color in ["", "1"] {
+        let mut bimg = project.bimg(&["build", "--board", "acme", "-v", "--hostname", "box"]);
+        project.edit("boards/acme.toml", "evaluation", "evaluation and more");
+        let built = project.outcome(bimg.env("NO_COLOR", no_color).env("TERM", "xterm-256color")).ok();
+        assert!(built.stderr.contains("image: started: profile boards/acme.toml changed\n"));
+        let failed = project.outcome(project.bimg(&["build", "--board", "acne"]).env("NO_COLOR", no_color));
+        for text in [built.stdout, built.stderr, failed.stderr] {
+            assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! What can go wrong once the profile is sound (host, sources, kernel, image), and the exact words that
+//! come back.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::server::{self, Manner};
+use common::{Outcome, Project, assert_fails};
+
+const BUILD: &[&str] = &["build", "--board", "acme"];
+const NEW: &str = "sources: started: `kernel` is not pinned yet\nsources: done in TIME\n";
+const KERNEL: &str = "kernel: started: no finished build\n";
+const BUILT: &str = "sources: started: `kernel` is not pinned yet\nsources: done in TIME\n\
+    kernel: started: no finished build\nkernel: done in TIME\n\
+    rootfs: started: not built yet\nrootfs: done in TIME\n";
+
+mod host {
+    use super::*;
+
+    /// The message without the command that installs what is missing: it is this distribution's.
+    fn without_hint(outcome: &Outcome) -> String {
+        let (story, hint) = outcome.stderr.split_once("\n\nhint: ").unwrap();
+        assert!(hint.starts_with("install what is missing with "), "{hint}");
+        story.to_string()
+    }
+
+    #[test]
+    fn nothing_but_a_shell() {
+        let project = Project::new();
+        let mut bimg = project.bimg(BUILD);
+        project.shell("mkdir ../bin && ln -s $(command -v sh) ../bin/sh");
+        let outcome = project.outcome(bimg.env("PATH", project.root().join("bin")));
+        assert_eq!(
+            without_hint(&outcome),
+            "error: this machine is not ready for the build\n  \
+             caused by: `gcc` 5.1 or newer is missing: compiles the kernel's host programs\n  \
+             caused by: `make` 4.0 or newer is missing: runs the kernel build\n  \
+             caused by: `ld` 2.25 or newer is missing: links the kernel's host programs\n  \
+             caused by: `flex` 2.5.35 or newer is missing: generates Kconfig's lexer\n  \
+             caused by: `bison` 2.0 or newer is missing: generates Kconfig's parser\n  \
+             caused by: `bc` is missing: computes kernel time constants\n  \
+             caused by: `perl` 5.0 or newer is missing: runs kernel build scripts\n  \
+             caused by: `fake-gcc` 5.1 or newer is missing: cross-compiles the kernel\n  \
+             caused by: `fake-ld` is missing: links the kernel"
+        );
+        assert_eq!(outcome.status, Some(1));
+        assert!(outcome.stderr.contains("gcc-fake"), "{}", outcome.stderr);
+    }
+
+    #[test]
+    fn old_tools() {
+        let project = Project::new();
+        project.tool("make", "#!/bin/sh\necho GNU Make 3.81\n");
+        project.tool("gcc", "#!/bin/sh\necho 'gcc (GCC) 4.8.5 20150623'\n");
+        project.tool(
+            "fake-gcc",
+            "#!/bin/sh\ncase $1 in -dumpmachine) echo aarch64-fake ;; *) echo 'fake-gcc 4.9.4' ;; esac\n",
+        );
+        assert_eq!(
+            without_hint(&project.run(BUILD)),
+            "error: this machine is not ready for the build\n  \
+             caused by: `gcc` is 4.8.5, but 5.1 or newer is needed: compiles the kernel's host programs\n  \
+             caused by: `make` is 3.81, but 4.0 or newer is needed: runs the kernel build\n  \
+             caused by: `fake-gcc` is 4.9.4, but 5.1 or newer is needed: cross-compiles the kernel"
+        );
+    }
+}
+
+mod sources {
+    use super::*;
+
+    /// A project whose kernel comes from a server.
+    fn served(manner: Manner) -> (Project, Vec<u8>, String) {
+        let project = Project::new();
+        let sha256 =
+            project.shell("tar -cf linux.tar linux && sha256sum linux.tar && rm -r linux")[..64].to_string();
+        let body = std::fs::read(project.path("linux.tar")).unwrap();
+        let host = server::start(body.clone(), manner);
+        let source = format!("source = {{ tarball = \"http://{host}/linux.tar\", sha256 = \"{sha256}\" }}");
+        project.edit("boards/acme.toml", "source = { path = \"linux\" }", &source);
+        (project, body, host)
+    }
+
+    fn failure(project: &Project, host: &str) -> Outcome {
+        let outcome = project.run(BUILD);
+        Outcome { stderr: outcome.stderr.replace(host, "HOST"), ..outcome }
+    }
+
+    const FAILED: &str = "sources: started: `kernel` is not pinned yet\n";
+
+    #[test]
+    fn a_wrong_sha256() {
+        let (project, body, host) = served(Manner::Good);
+        let right = project.shell("sha256sum linux.tar")[..64].to_string();
+        let wrong = "0".repeat(64);
+        project.edit("boards/acme.toml", &right, &wrong);
+        assert!(!body.is_empty());
+        assert_fails(
+            &failure(&project, &host),
+            1,
+            &format!(
+                "{FAILED}sources: failed after TIME\nerror: stage `sources` failed for board `acme`\n  \
+                 caused by: cannot fetch source `kernel`\n  \
+                 caused by: `http://HOST/linux.tar` is not the file that was asked for\n  \
+                 caused by: its sha256 is {right}\n  caused by: expected         {wrong}\n\n\
+                 hint: if the change is meant, put the new sha256 in the profile\n"
+            ),
+        );
+        assert!(!project.path("bimg.lock").exists());
+    }
+
+    #[test]
+    fn a_truncated_download() {
+        let (project, body, host) = served(Manner::Truncated);
+        std::fs::write(project.path("half"), &body[..body.len() / 2]).unwrap();
+        let half = project.shell("sha256sum half")[..64].to_string();
+        let whole = project.shell("sha256sum linux.tar")[..64].to_string();
+        assert_fails(
+            &failure(&project, &host),
+            1,
+            &format!(
+                "{FAILED}sources: failed after TIME\nerror: stage `sources` failed for board `acme`\n  \
+                 caused by: cannot fetch source `kernel`\n  \
+                 caused by: `http://HOST/linux.tar` is not the file that was asked for\n  \
+                 caused by: its sha256 is {half}\n  caused by: expected         {whole}\n\n\
+                 hint: if the change is meant, put the new sha256 in the profile\n"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_server_that_stops_midway() {
+        let (project, body, host) = served(Manner::StopsMidway);
+        let (half, all) = (body.len() / 2, body.len());
+        let again = format!(
+            "`http://HOST/linux.tar`: the connection ended after {half} of {all} bytes; trying again\n"
+        );
+        assert_fails(
+            &failure(&project, &host),
+            1,
+            &format!(
+                "{FAILED}{}sources: failed after TIME\nerror: stage `sources` failed for board `acme`\n  \
+                 caused by: cannot fetch source `kernel`\n  \
+                 caused by: cannot download `http://HOST/linux.tar`\n  \
+                 caused by: the connection ended after {half} of {all} bytes, 5 attempts in a row\n\n\
+                 hint: run it again to go on from there\n",
+                again.repeat(4)
+            ),
+        );
+    }
+
+    #[test]
+    fn no_source_at_all() {
+        let project = Project::new();
+        project.edit("boards/acme.toml", "path = \"linux\"", "path = \"linxu\"");
+        assert_fails(
+            &project.run(BUILD),
+            1,
+            &format!(
+                "{FAILED}sources: failed after TIME\nerror: stage `sources` failed for board `acme`\n  \
+                 caused by: cannot fetch source `kernel`\n  caused by: cannot use `linxu`\n  \
+                 caused by: No such file or directory\n\n\
+                 hint: `path` is relative to the profile that names it\n"
+            ),
+        );
+    }
+
+    #[test]
+    fn locked_and_changed() {
+        let project = Project::new();
+        project.build(&["--stage", "sources"]);
+        project.edit("boards/acme.toml", "path = \"linux\"", "path = \"../work/linux\"");
+        assert_fails(
+            &project.run(&["build", "--board", "acme", "--locked"]),
+            1,
+            &format!(
+                "{FAILED}sources: failed after TIME\nerror: stage `sources` failed for board `acme`\n  \
+                 caused by: `--locked`: source `kernel` is not what `bimg.lock` pins\n  \
+                 caused by: the profile asks for `path ../work/linux`\n  \
+                 caused by: the lock has `path linux`, as it is\n\n\
+                 hint: run once without `--locked` to pin it, and keep the changed lock\n"
+            ),
+        );
+    }
+}
+
+mod kernel {
+    use super::*;
+
+    #[track_caller]
+    fn fails(change: impl FnOnce(&Project), status: i32, expected: &str) {
+        let project = Project::new();
+        change(&project);
+        let expected = format!(
+            "{NEW}{KERNEL}kernel: failed after TIME\nerror: stage `kernel` failed for board `acme`\n{expected}"
+        );
+        assert_fails(&project.run(BUILD), status, &expected);
+    }
+
+    #[test]
+    fn no_such_defconfig() {
+        fails(
+            |project| project.edit("boards/acme.toml", "acme_defconfig", "acne_defconfig"),
+            2,
+            "  caused by: this kernel has no defconfig `acne_defconfig` for arm64\n  \
+             caused by: there is no `arch/arm64/configs/acne_defconfig` in `[DIR]/work/linux`\n\n\
+             hint: did you mean `acme_defconfig`?\n",
+        );
+    }
+
+    #[test]
+    fn no_such_device_tree() {
+        fails(
+            |project| project.edit("boards/acme.toml", "acme/board-a.dtb", "acme/board-b.dtb"),
+            2,
+            "  caused by: this kernel has no device tree `acme/board-b.dtb`\n\n\
+             hint: boards/acme.toml:10 names a DTB that this kernel does not have; nearest: `acme/board-a.dtb`\n",
+        );
+    }
+
+    #[test]
+    fn requests_that_kconfig_does_not_honour() {
+        fails(
+            |project| project.write("boards/acme.config", "# lights\nCONFIG_LED=m\nCONFIG_BUS=n\n"),
+            2,
+            "  caused by: Kconfig did not honour `CONFIG_LED=m` (boards/acme.config:2)\n  \
+             caused by: it became `n`: it depends on `BUS && GPIO` (Kconfig:16), and `BUS` is n, `GPIO` is n\n\n\
+             hint: ask for `CONFIG_BUS=y`, `CONFIG_GPIO=y` as well, or drop the request\n",
+        );
+        fails(
+            |project| project.write("boards/acme.config", "CONFIG_WIFI=y\n"),
+            2,
+            "  caused by: Kconfig did not honour `CONFIG_WIFI=y` (boards/acme.config:1)\n  \
+             caused by: it is no option of this kernel\n",
+        );
+        fails(
+            |project| project.write("boards/acme.config", "hello\n"),
+            2,
+            "  caused by: boards/acme.config:1: `hello` is not a kernel option\n\n\
+             hint: write `CONFIG_X=y`, `CONFIG_X=\"text\"` or `# CONFIG_X is not set`\n",
+        );
+    }
+
+    #[test]
+    fn source_that_does_not_compile() {
+        fails(
+            |project| project.edit("linux/drivers/gpio.c", "return 1;", "return one;"),
+            1,
+            "  caused by: `make Image modules acme/board-a.dtb` exited with status 2\n  \
+             caused by: [DIR]/work/linux/drivers/gpio.c:4:29: error: 'one' undeclared (first use in this function)\n  \
+             log: build/acme/log/kernel.log\n\n\
+             hint: correct the source at that line, or turn off the option that builds it\n",
+        );
+    }
+}
+
+mod image {
+    use super::*;
+
+    #[track_caller]
+    fn fails(change: impl FnOnce(&Project), status: i32, expected: &str) {
+        let project = Project::new();
+        change(&project);
+        let expected = format!(
+            "{BUILT}image: started: not built yet\nimage: failed after TIME\nerror: stage `image` failed for board `acme`\n{expected}"
+        );
+        assert_fails(&project.run(BUILD), status, &expected);
+        assert_eq!(
+            project.shell("ls out/acme 2>/dev/null || true"),
+            "",
+            "something is there under its final name"
+        );
+    }
+
+    #[test]
+    fn content_larger_than_its_partition() {
+        fails(
+            |project| {
+                project.shell("head -c 12M /dev/urandom > rootfs/large");
+                project.edit("boards/acme.toml", "room = \"4M\"", "size = \"8M\"");
+            },
+            1,
+            "  caused by: partition `root` is too small for its content\n  \
+             caused by: ext4 needs 17 MiB, the partition has 8 MiB\n  caused by: declared at boards/acme.toml:28\n\n\
+             hint: raise its `size`, or leave `size` out and let the content decide\n",
+        );
+    }
+
+    #[track_caller]
+    fn layer(options: &str, path: &str, expected: &str) {
+        fails(
+            |project| {
+                project.write("evil", "x");
+                project.shell(&format!("tar -cf rootfs.tar {options} evil"));
+                project.edit(
+                    "boards/acme.toml",
+                    "kind = \"directory\"\npath = \"rootfs\"",
+                    "kind = \"tar\"\npath = \"rootfs.tar\"",
+                );
+            },
+            1,
+            &format!("  caused by: cannot use the layer `rootfs.tar`\n  caused by: path `{path}` {expected}"),
+        );
+    }
+
+    #[test]
+    fn layers_that_leave_their_root() {
+        let hint = "\n\nhint: paths in a layer may not hold `..`\n";
+        layer("-P --transform s,^,../../,", "../../evil", &format!("leaves its root with `..`{hint}"));
+        layer(
+            "-P --transform s,^,etc/../../,",
+            "etc/../../evil",
+            &format!("leaves its root with `..`{hint}"),
+        );
+        layer(
+            "-P --transform s,^,/etc/,",
+            "/etc/evil",
+            "is absolute\n\nhint: paths in a layer are relative to its root\n",
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_whole() {
+        let project = Project::new();
+        project.build(&["--stage", "rootfs"]);
+        // As on a full disk, but without the rights that mounting a small one takes: no file above 100 KiB.
+        let script = "trap '' XFSZ; ulimit -f 200; exec \"$0\" build --board acme";
+        let outcome = project.outcome(project.command("sh").args(["-c", script, env!("CARGO_BIN_EXE_bimg")]));
+        assert_fails(
+            &outcome,
+            1,
+            "sources: up to date\nkernel: up to date\nrootfs: up to date\n\
+             image: started: not built yet\nimage: failed after TIME\n\
+             error: stage `image` failed for board `acme`\n  \
+             caused by: cannot write the image `[DIR]/work/out/acme/acme.img`\n  \
+             caused by: cannot write `[DIR]/work/out/acme/acme.img.partial`\n  caused by: File too large\n",
+        );
+        assert!(!project.path("out/acme/acme.img").exists());
+        project.build(&[]);
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_file() {
+        let project = Project::new();
+        assert_fails(
+            &project.run(&["build", "--board", "acme", "--ssh-key", "boards"]),
+            1,
+            "error: cannot use the SSH key `boards`\n  caused by: cannot read `boards`\n  caused by: Is a directory\n",
+        );
+        project.shell("mkfifo overlay/etc/fifo");
+        assert_fails(
+            &project.run(BUILD),
+            1,
+            &format!(
+                "{BUILT}error: stage `image` failed for board `acme`\n  caused by: cannot use the layer `overlay`\n  \
+                 caused by: `overlay/etc/fifo` is neither a file, a directory nor a symbolic link\n\n\
+                 hint: an overlay holds what git can hold; take devices from a `tar` layer\n"
+            ),
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! Builds that are stopped, killed, or run twice at once: the next one goes on and makes the same bytes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::Project;
+use common::live::{Live, eventually};
+use common::server::{self, Manner};
+use rustix::process::Signal;
+
+const BUILD: &[&str] = &["build", "--board", "acme"];
+
+/// Sends SIGINT and expects the end that it should have.
+#[track_caller]
+fn interrupt(live: Live, stage: &str) {
+    live.signal(Signal::INT);
+    let (status, stderr) = live.end();
+    let expected = format!(
+        "error: interrupted in stage `{stage}` of board `acme`\n\nhint: the same command goes on from there\n"
+    );
+    assert!(stderr.ends_with(&expected), "{stderr}");
+    assert!(stderr.contains(&format!("\n{stage}: interrupted after ")), "{stderr}");
+    assert_eq!(status, Some(130));
+}
+
+#[test]
+fn ctrl_c_while_a_source_is_fetched() {
+    let project = Project::new();
+    let tar = "tar --sort=name --owner=0 --group=0 -cf linux.tar linux && sha256sum linux.tar && rm -r linux";
+    let sha256 = project.shell(tar)[..64].to_string();
+    let body = std::fs::read(project.path("linux.tar")).unwrap();
+    let source =
+        |host: &str| format!("source = {{ tarball = \"http://{host}/linux.tar\", sha256 = \"{sha256}\" }}");
+    let host = server::start(body.clone(), Manner::Silent);
+    project.edit("boards/acme.toml", "source = { path = \"linux\" }", &source(&host));
+
+    let mut live = Live::start(&mut project.bimg(BUILD));
+    live.wait_for("sources: started: `kernel` is not pinned yet");
+    let half = project.root().join(format!("cache/bimg/downloads/{sha256}.partial"));
+    eventually("a download", || half.metadata().is_ok_and(|meta| meta.len() > 0));
+    interrupt(live, "sources");
+    assert!(!half.with_extension("").exists() && !project.path("bimg.lock").exists());
+    assert!(!project.root().join("cache/bimg/trees").exists());
+
+    let better = server::start(body, Manner::Good);
+    project.edit("boards/acme.toml", &host, &better);
+    project.build(&[]);
+    assert!(project.read("bimg.lock").contains(&sha256));
+    assert_eq!(project.run(&[BUILD, &["--offline"]].concat()).ok().stderr.matches("up to date").count(), 4);
+}
+
+#[test]
+fn ctrl_c_while_the_kernel_compiles() {
+    let project = Project::new();
+    project.slow(true);
+    let mut live = Live::start(&mut project.bimg(BUILD));
+    live.wait_for("kernel: started: ");
+    eventually("a compiler", || !project.waiting().is_empty());
+    interrupt(live, "kernel");
+    eventually("the end of make and all its children", || project.waiting().is_empty());
+    assert!(!project.path("out").exists());
+    assert_eq!(project.shell("ls build/kernel/*/stamp.json build/kernel/*/stage 2>/dev/null || true"), "");
+    project.slow(false);
+    project.build(&[]);
+}
+
+#[test]
+fn ctrl_c_while_the_root_filesystem_is_made() {
+    let project = Project::new();
+    project.edit(
+        "boards/acme.toml",
+        "kind = \"directory\"\npath = \"rootfs\"",
+        "kind = \"debian\"\nsuite = \"bookworm\"\npackages = [\"kmod\"]",
+    );
+    project.tool(
+        "mmdebstrap",
+        "#!/bin/sh\ncase $1 in --version) echo 'mmdebstrap 1.3.5'; exit ;; esac\n\
+         sleep 60 & echo \"$$ $!\" >> \"${0%/*}/pids\"; wait\n",
+    );
+    let mut live = Live::start(&mut project.bimg(BUILD));
+    live.wait_for("rootfs: started: not built yet");
+    eventually("a mmdebstrap", || !project.waiting().is_empty());
+    interrupt(live, "rootfs");
+    eventually("the end of mmdebstrap", || project.waiting().is_empty());
+    assert_eq!(project.shell("ls build/rootfs/*/base.tar build/rootfs/*/stamp.json 2>/dev/null || true"), "");
+    assert!(!project.path("out").exists());
+}
+
+#[test]
+fn ctrl_c_while_the_image_is_written() {
+    let project = Project::new();
+    // Large enough that its writing is seen.
+    project.shell("yes 'a line of a large file' | head -c 96M > rootfs/large");
+    project.build(&["--stage", "rootfs"]);
+    let mut live = Live::start(&mut project.bimg(BUILD));
+    live.wait_for("image: started: not built yet");
+    eventually("a half image", || project.path("out/acme/acme.img.partial").exists());
+    interrupt(live, "image");
+    let left = project.shell("ls out/acme");
+    assert!(["", "acme.img.partial\n"].contains(&left.as_str()), "{left}");
+    project.build(&[]);
+    assert_eq!(
+        project
+            .shell("cd out/acme && sha256sum -c SHA256SUMS && ls *.partial 2>/dev/null || true")
+            .matches(": OK")
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn a_killed_build_goes_on_to_the_same_bytes() {
+    let reference = Project::new();
+    let start = std::time::Instant::now();
+    reference.build(&[]);
+    let whole = reference.artifacts();
+    let step = start.elapsed() / 8;
+
+    let project = Project::new();
+    // At several moments of one build, each going on where the last was killed ...
+    for moment in 1..=6 {
+        let live = Live::start(&mut project.bimg(BUILD));
+        std::thread::sleep(step * moment);
+        live.signal(Signal::KILL);
+        live.end();
+        project.assert_nothing_half(&whole);
+    }
+    project.build(&[]);
+    assert_eq!(project.artifacts(), whole);
+    assert_eq!(project.shell("find . ../cache -name '*.partial*'"), "");
+}
+
+#[test]
+fn a_build_killed_in_a_stage_goes_on_to_the_same_bytes() {
+    let reference = Project::new();
+    reference.build(&[]);
+    let whole = reference.artifacts();
+
+    let project = Project::new();
+    project.slow(true);
+    let live = Live::start(&mut project.bimg(BUILD));
+    eventually("a compiler", || !project.waiting().is_empty());
+    live.signal(Signal::KILL);
+    live.end();
+    project.shell(&format!("kill {}", project.waiting().join(" ")));
+    project.slow(false);
+    for stage in ["rootfs", "image"] {
+        let mut live = Live::start(&mut project.bimg(BUILD));
+        live.wait_for(&format!("{stage}: started: "));
+        live.signal(Signal::KILL);
+        live.end();
+        project.assert_nothing_half(&whole);
+    }
+    project.build(&[]);
+    assert_eq!(project.artifacts(), whole);
+}
+
+#[test]
+fn a_second_build_waits_and_says_for_whom() {
+    let project = Project::new();
+    project.slow(true);
+    let mut first = Live::start(&mut project.bimg(BUILD));
+    first.wait_for("kernel: started: ");
+    eventually("a compiler", || !project.waiting().is_empty());
+    let mut second = Live::start(&mut project.bimg(BUILD));
+    second.wait_for(&format!("waiting for bimg, process {} (lock `build/acme/lock`)", first.pid()));
+    // A plan waits for nobody.
+    assert_eq!(project.plan(&[])[0], "sources up to date");
+    project.slow(false);
+    let (status, stderr) = first.end();
+    assert_eq!(status, Some(0), "{stderr}");
+    let (status, stderr) = second.end();
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(
+        stderr.ends_with("sources: up to date\nkernel: up to date\nrootfs: up to date\nimage: up to date\n"),
+        "{stderr}"
+    );
+}

@@ -1,0 +1,285 @@
+//! Board names and profiles that cannot be used, and the exact words that come back.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{BOARD, Project, assert_fails};
+
+const BUILD: &[&str] = &["build", "--board", "acme"];
+
+/// The profile with one text replaced does not even get planned.
+#[track_caller]
+fn refused(from: &str, to: &str, expected: &str) {
+    let project = Project::new();
+    project.edit("boards/acme.toml", from, to);
+    assert_fails(&project.run(BUILD), 2, expected);
+    assert!(!project.path("build").exists());
+}
+
+mod names {
+    use super::*;
+
+    #[track_caller]
+    fn unknown(board: &str, expected: &str) {
+        assert_fails(&Project::new().run(&["build", "--board", board]), 2, expected);
+    }
+
+    #[test]
+    fn an_unknown_board() {
+        unknown(
+            "acne",
+            "error: there is no board `acne`\n\nhint: did you mean `acme`? `bimg boards list` shows all\n",
+        );
+        unknown(
+            "xyzzy",
+            "error: there is no board `xyzzy`\n\nhint: boards: acme, qemu-arm64, qemu-riscv64, rpi4\n",
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_none() {
+        for name in ["a b", "it's", "say \"hi\"", "$(reboot)", "`reboot`", "-", "Acme", ""] {
+            let board = format!("--board={name}");
+            let expected = format!(
+                "error: `{name}` is not a board name\n  caused by: a name holds lower-case letters, digits, `-`, `_` and \
+                 `.`, and starts with a letter or digit\n\nhint: `bimg boards list` shows the boards there are\n"
+            );
+            assert_fails(&Project::new().run(&["build", &board]), 2, &expected);
+        }
+        unknown(
+            "red\u{1b}[31m\n",
+            "error: `red\\u{1b}[31m\\n` is not a board name\n  caused by: a name holds lower-case letters, digits, `-`, \
+             `_` and `.`, and starts with a letter or digit\n\nhint: `bimg boards list` shows the boards there are\n",
+        );
+    }
+
+    #[test]
+    fn a_profile_that_is_not_there() {
+        unknown(
+            "elsewhere/acme.toml",
+            "error: cannot read `elsewhere/acme.toml`\n  caused by: No such file or directory\n\n\
+             hint: `bimg boards list` shows the boards that need no path\n",
+        );
+        let project = Project::new();
+        std::fs::create_dir(project.path("dir.toml")).unwrap();
+        assert_fails(
+            &project.run(&["build", "--board", "./dir.toml"]),
+            2,
+            "error: cannot read `./dir.toml`\n  caused by: Is a directory\n\n\
+             hint: `bimg boards list` shows the boards that need no path\n",
+        );
+    }
+
+    #[test]
+    fn an_unknown_kernel_variant() {
+        let project = Project::new();
+        let run = |variant: &str| project.run(&["build", "--board", "acme", "--kernel", variant]);
+        assert_fails(
+            &run("lean"),
+            2,
+            "error: `boards/acme.toml` has no kernel variant `lean`\n\n\
+             hint: this board has one kernel only: leave `--kernel` out\n",
+        );
+        project.edit(
+            "boards/acme.toml",
+            "[boot]",
+            "[kernel.variant.lean]\ndefconfig = \"allnoconfig\"\n\n[boot]",
+        );
+        assert_fails(
+            &run("leen"),
+            2,
+            "error: `boards/acme.toml` has no kernel variant `leen`\n\nhint: variants: lean\n",
+        );
+    }
+}
+
+mod profile {
+    use super::*;
+
+    #[test]
+    fn malformed_toml() {
+        refused(
+            "[kernel]",
+            "[kernel",
+            "error: `boards/acme.toml` is not a valid profile\n  caused by: unclosed table, expected `]`\n \
+             --> boards/acme.toml:5:8\n  |\n5 | [kernel\n  |        ^ here\n",
+        );
+    }
+
+    #[test]
+    fn an_unknown_key() {
+        refused(
+            "fragments",
+            "fragmnets",
+            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown field `fragmnets`, expected one of \
+             `source`, `defconfig`, `fragments`, `targets`, `dtbs`, `overlays`, `modules`, `cmdline`, `variant`\n \
+             --> boards/acme.toml:8:1\n  |\n8 | fragmnets = [\"acme.config\"]\n  | ^^^^^^^^^ here\n\n\
+             hint: did you mean `fragments`?\n",
+        );
+        refused(
+            "table = \"gpt\"",
+            "table = \"gtp\"",
+            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `gtp`, expected `mbr` or `gpt`\n  \
+             --> boards/acme.toml:17:9\n   |\n17 | table = \"gtp\"\n   |         ^^^^^ here\n\n\
+             hint: did you mean `gpt`?\n",
+        );
+    }
+
+    #[test]
+    fn a_wrong_type() {
+        refused(
+            "size = \"8M\"",
+            "size = true",
+            "error: `boards/acme.toml` is not a valid profile\n  \
+             caused by: expected a size such as `64M` or a number of bytes\n  \
+             --> boards/acme.toml:24:8\n   |\n24 | size = true\n   |        ^^^^ here\n",
+        );
+        refused(
+            "targets = [\"Image\"]",
+            "targets = \"Image\"",
+            "error: `boards/acme.toml` is not a valid profile\n  \
+             caused by: invalid type: string \"Image\", expected a sequence\n \
+             --> boards/acme.toml:9:11\n  |\n9 | targets = \"Image\"\n  |           ^^^^^^^ here\n",
+        );
+    }
+
+    #[test]
+    fn impossible_sizes() {
+        refused(
+            "size = \"8M\"",
+            "size = \"8Q\"",
+            "error: `boards/acme.toml` is not a valid profile\n  \
+             caused by: `8Q` is not a size; write bytes, or a number with K, M, G or T: `512`, `8K`, `64M`\n  \
+             --> boards/acme.toml:24:8\n   |\n24 | size = \"8Q\"\n   |        ^^^^ here\n",
+        );
+        refused(
+            "size = \"8M\"",
+            "size = 1000",
+            "error: partition `boot` cannot have a size of 1000 B\n  \
+             --> boards/acme.toml:24:8\n   |\n24 | size = 1000\n   |        ^^^^ said here\n\n\
+             hint: a size is a multiple of the sector size, 512 bytes\n",
+        );
+        refused(
+            "table = \"gpt\"",
+            "table = \"gpt\"\nalign = 1000",
+            "error: an alignment of 1000 B is impossible\n  \
+             --> boards/acme.toml:18:9\n   |\n18 | align = 1000\n   |         ^^^^ said here\n\n\
+             hint: partitions start on sectors: a multiple of 512, better of 1M\n",
+        );
+        refused(
+            "room = \"4M\"",
+            "room = \"4M\"\nsize = \"32M\"",
+            "error: partition `root` has both a size and room\n  \
+             --> boards/acme.toml:31:8\n   |\n31 | room = \"4M\"\n   |        ^^^^ said here\n\n\
+             hint: `size` is the whole partition; `room` is added to what the content needs\n",
+        );
+    }
+
+    #[test]
+    fn files_that_are_not_there() {
+        refused(
+            "acme.config",
+            "acne.config",
+            "error: fragment `acne.config` is not there\n \
+             --> boards/acme.toml:8:14\n  |\n8 | fragments = [\"acne.config\"]\n  |              ^^^^^^^^^^^^^ named here\n\n\
+             hint: files are looked up beside the profile, then as `boards/NAME`\n",
+        );
+        refused(
+            "arch =",
+            "extends = [\"common/acme.toml\"]\narch =",
+            "error: profile `common/acme.toml` is not there\n \
+             --> boards/acme.toml:2:12\n  |\n2 | extends = [\"common/acme.toml\"]\n  |            ^^^^^^^^^^^^^^^^^^ extended here\n\n\
+             hint: names are looked up beside the profile, then as `boards/NAME`\n",
+        );
+        refused(
+            "path = \"rootfs\"",
+            "path = \"roofts\"",
+            "error: `roofts` is not there\n  \
+             --> boards/acme.toml:33:1\n   |\n33 | [rootfs]\n   | ^^^^^^^^ its `path`\n\n\
+             hint: the path starts where bimg was started, or at a profile that is given by path\n",
+        );
+        refused(
+            "overlays = [\"overlay\"]",
+            "overlays = [\"overlya\"]",
+            "error: the overlay `overlya` is not there\n  \
+             --> boards/acme.toml:33:1\n   |\n33 | [rootfs]\n   | ^^^^^^^^ here\n\n\
+             hint: an overlay is a directory: `overlya`, or `boards/overlya`\n",
+        );
+    }
+
+    #[test]
+    fn a_loop() {
+        let project = Project::new();
+        project.write("boards/base.toml", "extends = [\"acme.toml\"]\n");
+        project.write("boards/acme.toml", &format!("extends = [\"base.toml\"]\n{BOARD}"));
+        assert_fails(
+            &project.run(BUILD),
+            2,
+            "error: profile `acme.toml` extends itself\n \
+             --> boards/base.toml:1:12\n  |\n1 | extends = [\"acme.toml\"]\n  |            ^^^^^^^^^^^ extended here again\n\n\
+             hint: remove one of the two `extends`\n",
+        );
+    }
+
+    #[test]
+    fn words_that_mean_nothing() {
+        refused(
+            "toolchain = \"fake\"",
+            "toolchain = \"fkae\"",
+            "error: unknown toolchain `fkae`\n \
+             --> boards/acme.toml:3:13\n  |\n3 | toolchain = \"fkae\"\n  |             ^^^^^^ here\n\n\
+             hint: did you mean `fake`?\n",
+        );
+        refused(
+            "toolchain = \"fake\"",
+            "toolchain = \"gcc-riscv64\"",
+            "error: toolchain `gcc-riscv64` makes no code for arm64\n \
+             --> boards/acme.toml:3:13\n  |\n3 | toolchain = \"gcc-riscv64\"\n  |             ^^^^^^^^^^^^^ named here\n\n\
+             hint: leave it out, or name the usual one: `gcc-arm64`\n",
+        );
+        refused(
+            "targets = [\"Image\"]",
+            "targets = [\"zImage\"]",
+            "error: a kernel for arm64 has no image format `zImage`\n \
+             --> boards/acme.toml:9:12\n  |\n9 | targets = [\"zImage\"]\n  |            ^^^^^^^^ named here\n\n\
+             hint: formats: Image, Image.gz, uImage, vmlinux\n",
+        );
+        refused(
+            "type = \"esp\"",
+            "type = \"epsi\"",
+            "error: `epsi` is not a partition type\n  \
+             --> boards/acme.toml:21:8\n   |\n21 | type = \"epsi\"\n   |        ^^^^^^ here\n\n\
+             hint: did you mean `esp`?\n",
+        );
+    }
+
+    #[test]
+    fn a_disk_that_is_too_small() {
+        let project = Project::new();
+        project.edit("boards/acme.toml", "table = \"gpt\"", "table = \"gpt\"\nsize = \"10M\"");
+        assert_fails(
+            &project.run(BUILD),
+            2,
+            "error: the disk is too small for what it holds\n  \
+             caused by: it needs 16.0 MiB, up to the end of partition `root`, and has 10 MiB\n\n\
+             hint: raise the disk's `size` to 17M or more, or leave it out\n",
+        );
+    }
+
+    #[test]
+    fn overlapping_partitions() {
+        let project = Project::new();
+        project.edit("boards/acme.toml", "size = \"8M\"", "size = \"8M\"\noffset = \"4M\"");
+        project.edit("boards/acme.toml", "room = \"4M\"", "room = \"4M\"\noffset = \"8M\"");
+        assert_fails(
+            &project.run(BUILD),
+            2,
+            "error: partition `boot` and partition `root` overlap\n  \
+             caused by: partition `boot` starts at 4M and has 8M\n  \
+             caused by: partition `root` starts at 8M and has 4M\n  \
+             caused by: declared at boards/acme.toml:20\n  caused by: declared at boards/acme.toml:29\n\n\
+             hint: partition `root` can start at 12M or later\n",
+        );
+    }
+}
