@@ -5,7 +5,8 @@
 
 /// The applets a busybox binary offers; `None` when the table is not found.
 pub fn applets(binary: &[u8]) -> Option<Vec<&str>> {
-    let start = find(binary, b"\0[\0[[\0").or_else(|| find(binary, b"\0ash\0"))? + 1;
+    // What lies before the table need not be text, nor end with a NUL.
+    let start = find(binary, b"[\0[[\0").or_else(|| find(binary, b"\0ash\0").map(|nul| nul + 1))?;
     let mut names: Vec<&str> = Vec::new();
     for name in binary[start..].split(|byte| *byte == 0) {
         let Ok(name) = std::str::from_utf8(name) else { break };
@@ -33,6 +34,8 @@ mod tests {
         assert_eq!(applets(binary).unwrap(), ["[", "[[", "ash", "cat", "sh", "zcat"]);
         let binary = b"..\0ash\0cat\0sh\0Unknown applet\0";
         assert_eq!(applets(binary).unwrap(), ["ash", "cat", "sh"]);
+        let binary = b"\xc0\xae [\0[[\0ash\0cat\0sh\0\0";
+        assert_eq!(applets(binary).unwrap(), ["[", "[[", "ash", "cat", "sh"]);
         assert_eq!(applets(b"nothing here"), None);
     }
 
