@@ -109,9 +109,10 @@ fn kernel_of(raw: RawKernel, arch: Arch, variant: Option<&str>, cx: &Context<'_>
         let Some(chosen) = variants.get(wanted) else {
             let all: Vec<&str> = variants.keys().map(String::as_str).collect();
             let error = Error::usage(format!("`{}` has no kernel variant `{wanted}`", cx.shown));
-            return Err(match all.is_empty() {
-                true => error.hint("this board has one kernel only: leave `--kernel` out"),
-                false => error.hint(format!("variants: {}", all.join(", "))),
+            return Err(if all.is_empty() {
+                error.hint("this board has one kernel only: leave `--kernel` out")
+            } else {
+                error.hint(format!("variants: {}", all.join(", ")))
             });
         };
         defconfig = Some(chosen.value.defconfig.clone());
@@ -232,7 +233,7 @@ fn disk(raw: RawDisk, firmware: &BTreeMap<String, Vec<Source>>, cx: &Context<'_>
         .blob
         .unwrap_or_default()
         .into_iter()
-        .map(|raw| blob(raw.value, firmware, cx))
+        .map(|raw| blob(&raw.value, firmware, cx))
         .collect::<Result<_>>()?;
     Ok(Disk { table, size: raw.size.map(|size| size.value), align, partitions, blobs })
 }
@@ -316,7 +317,7 @@ fn default_type(raw: &RawPartition, table: Table) -> String {
     .to_string()
 }
 
-fn blob(raw: RawBlob, firmware: &BTreeMap<String, Vec<Source>>, cx: &Context<'_>) -> Result<Blob> {
+fn blob(raw: &RawBlob, firmware: &BTreeMap<String, Vec<Source>>, cx: &Context<'_>) -> Result<Blob> {
     Ok(Blob {
         origin: raw.name.place.origin(),
         name: raw.name.value.clone(),

@@ -37,7 +37,7 @@ impl Place {
     /// Line number, from 1.
     pub fn line(&self) -> usize {
         let end = self.span.start.min(self.text.text.len());
-        self.text.text.as_bytes()[..end].iter().filter(|byte| **byte == b'\n').count() + 1
+        self.text.text[..end].matches('\n').count() + 1
     }
 
     /// `boards/rpi4.toml:14`, for one-line messages.

@@ -15,6 +15,7 @@ use crate::kernel::{self, Fragment, Freshness, KernelArtifacts, KernelSpec};
 use crate::plan::{DiskRow, Plan, StagePlan};
 use crate::progress::Progress;
 use crate::rootfs::BaseKind;
+use crate::source::Source;
 use crate::units::ByteSize;
 use crate::workdir::Workdir;
 
@@ -220,7 +221,7 @@ impl<'a> Scope<'a> {
         let board = self.board;
         let mut needs: Vec<Need> = super::sources::requests(board)
             .flat_map(|(_, alternatives)| alternatives)
-            .filter_map(|source| source.tool())
+            .filter_map(Source::tool)
             .map(|tool| Need::new(tool, "fetches sources"))
             .collect();
         if until >= Stage::Kernel {

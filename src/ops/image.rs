@@ -232,13 +232,13 @@ impl<'a> Job<'a> {
             artifacts.insert(name(&path), artifact(&path)?);
         }
         self.emulator_firmware(&out, &firmware, &mut artifacts)?;
-        self.finish(&out, facts, packages, artifacts)
+        self.finish(&out, &facts, packages, artifacts)
     }
 
     fn finish(
         &self,
         out: &Path,
-        facts: ImageFacts,
+        facts: &ImageFacts,
         packages: Vec<Package>,
         artifacts: BTreeMap<String, Artifact>,
     ) -> Result<Written> {
@@ -254,7 +254,7 @@ impl<'a> Job<'a> {
             inputs: self.inputs.iter().map(|(label, value)| (label.to_string(), value.to_string())).collect(),
             kernel: ManifestKernel::new(self.kernel, &spec)?,
             packages,
-            disk: serde_json::to_value(&facts)
+            disk: serde_json::to_value(facts)
                 .map_err(|cause| Error::new("cannot write the manifest").caused_by(cause))?,
             artifacts,
         };
