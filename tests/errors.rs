@@ -42,7 +42,8 @@ mod host {
              caused by: `bc` is missing: computes kernel time constants\n  \
              caused by: `perl` 5.0 or newer is missing: runs kernel build scripts\n  \
              caused by: `fake-gcc` 5.1 or newer is missing: cross-compiles the kernel\n  \
-             caused by: `fake-ld` is missing: links the kernel"
+             caused by: `fake-ld` is missing: links the kernel\n  \
+             caused by: the headers of `openssl` are missing: checks and signs with the kernel's certificates"
         );
         assert_eq!(outcome.status, Some(1));
         assert!(outcome.stderr.contains("gcc-fake"), "{}", outcome.stderr);
