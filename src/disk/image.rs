@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! writers --bytes, contents--> chunk (1 MiB) --pwrite--> NAME.partial
-//!                                  |--Arc--> thread: SHA-256 of the whole image
-//!                                  '--Arc--> thread: SHA-256 of each mapped range
+//!                                  |--Arc--> thread: SHA-256 of the image, and of its first range
+//!                                  '--Arc--> thread: SHA-256 of each later range
+//!                        every 64 MiB --> thread: fdatasync
 //! ```
 //!
 //! File contents are read straight into the chunk at their place, so each byte is copied twice: from
 //! the source, and to the image. The hashing threads read the same chunk; a chunk returns to the pool
 //! when the last of the three is done, which bounds memory and holds the writer back when a hasher
 //! falls behind. Ranges that nobody mentions stay holes and stay out of the block map.
+//!
+//! The first range starts at the first byte, so its digest is that of the image so far and costs
+//! nothing. Hashing is most of the work; so small gaps early in the image (free space of a boot
+//! partition) are bridged with zeros while that costs little when flashing, see [`BRIDGE`].
 
 use std::fs::File;
 use std::io;
@@ -33,18 +38,30 @@ use crate::{fsx, interrupt};
 const CHUNK: usize = 1 << 20;
 /// Chunks in flight.
 const POOL: usize = 16;
+/// The first range may grow by this share of what is mapped: hashing everything behind a gap once more
+/// takes about as long as writing the gap to a card.
+const BRIDGE: u64 = 16;
+/// Bytes after which the system is asked to write them out: the disk works while the hashers do.
+const SYNC: u64 = 64 << 20;
 /// Source files kept open: most contents are ranges of one or two archives.
 const OPEN_FILES: usize = 4;
 
 /// Where the image goes; a file, or something that fails like one.
-pub trait Medium {
+pub trait Medium: Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Waits until what was written is on the disk.
+    fn sync(&self) -> io::Result<()>;
 }
 
 impl Medium for File {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
     }
 }
 
@@ -70,47 +87,66 @@ pub struct Written {
 
 /// An image being written.
 pub struct Image<'a> {
-    medium: &'a dyn Medium,
+    medium: Arc<dyn Medium>,
     path: &'a Path,
     progress: &'a dyn Progress,
     size: u64,
     /// Where the next byte goes; everything before is final.
     position: u64,
-    /// Mapped bytes so far, for progress.
+    /// Mapped bytes so far, and about how many there will be: for progress.
     mapped: u64,
+    content: u64,
     /// Start of the range that is being written.
     range_start: Option<u64>,
     starts: Vec<(u64, u64)>,
+    /// Always of full length; its first `filled` bytes end at `position`.
     chunk: Vec<u8>,
+    filled: usize,
     pool: Receiver<Vec<u8>>,
     give_back: Sender<Vec<u8>>,
-    whole: Hasher<Digest>,
-    ranges: Hasher<Vec<Digest>>,
+    /// Bytes of gaps that the first range may still take in.
+    bridge: u64,
+    whole: Hasher,
+    ranges: Hasher,
+    unsynced: u64,
+    syncer: Syncer,
     sources: Sources,
 }
 
 impl<'a> Image<'a> {
-    /// An image of `size` bytes, a multiple of the block, on a medium that reads as zeros.
-    pub fn new(medium: &'a dyn Medium, path: &'a Path, size: u64, progress: &'a dyn Progress) -> Self {
+    /// An image of `size` bytes, a multiple of the block, on a medium that reads as zeros. About
+    /// `content` bytes of it will be written.
+    pub fn new(
+        medium: Arc<dyn Medium>,
+        path: &'a Path,
+        size: u64,
+        content: u64,
+        progress: &'a dyn Progress,
+    ) -> Self {
         let (give_back, pool) = channel();
         for _ in 0..POOL {
             // The receiver lives as long as this image.
-            let _ = give_back.send(Vec::with_capacity(CHUNK));
+            let _ = give_back.send(vec![0; CHUNK]);
         }
         Image {
-            medium,
             path,
             progress,
             size,
             position: 0,
             mapped: 0,
             range_start: None,
+            content,
+            bridge: content / BRIDGE,
             starts: Vec::new(),
-            chunk: Vec::with_capacity(CHUNK),
+            chunk: vec![0; CHUNK],
+            filled: 0,
             pool,
             give_back,
-            whole: Hasher::start(hash_whole),
-            ranges: Hasher::start(hash_ranges),
+            whole: Hasher::start(),
+            ranges: Hasher::start(),
+            unsynced: 0,
+            syncer: Syncer::start(Arc::clone(&medium)),
+            medium,
             sources: Sources::default(),
         }
     }
@@ -124,11 +160,21 @@ impl<'a> Image<'a> {
     pub fn finish(mut self) -> Result<Written> {
         self.close_range()?;
         self.skip_to(self.size)?;
-        let sha256 = self.whole.finish();
-        let digests = self.ranges.finish();
+        self.whole.send(Piece::Mark);
+        self.syncer.request();
+        // Of the first range and of everything; without a range, of everything alone.
+        let mut digests = self.whole.finish();
+        let sha256 = digests.pop().unwrap_or_else(|| Digest::of(b""));
+        digests.append(&mut self.ranges.finish());
+        self.syncer.finish().map_err(|cause| fsx::io_error("write", self.path, &cause))?;
         let ranges =
             self.starts.iter().zip(digests).map(|(&(start, len), sha256)| Range { start, len, sha256 });
         Ok(Written { sha256, ranges: ranges.collect() })
+    }
+
+    /// True in the first range when it starts where the image does: the image's hasher serves it.
+    fn in_first_range(&self) -> bool {
+        self.starts.is_empty() && self.range_start == Some(0)
     }
 
     /// Makes `offset` the next place: within the range or the next block of it, or in a new range.
@@ -140,8 +186,13 @@ impl<'a> Image<'a> {
             )));
         }
         let block = offset / BLOCK * BLOCK;
-        if self.range_start.is_some() && block > self.position.next_multiple_of(BLOCK) {
-            self.close_range()?;
+        let gap = block.saturating_sub(self.position.next_multiple_of(BLOCK));
+        if self.range_start.is_some() && gap > 0 {
+            if self.in_first_range() && gap <= self.bridge {
+                self.bridge -= gap;
+            } else {
+                self.close_range()?;
+            }
         }
         if self.range_start.is_none() {
             self.skip_to(block)?;
@@ -157,14 +208,16 @@ impl<'a> Image<'a> {
         if len >= CHUNK as u64 {
             self.flush()?;
             self.whole.send(Piece::Zeros(len));
-            self.ranges.send(Piece::Zeros(len));
+            if !self.in_first_range() {
+                self.ranges.send(Piece::Zeros(len));
+            }
             self.position = offset;
             return Ok(());
         }
         let mut left = len as usize;
         while left > 0 {
-            let n = left.min(CHUNK - self.chunk.len());
-            self.chunk.resize(self.chunk.len() + n, 0);
+            let n = left.min(CHUNK - self.filled);
+            self.chunk[self.filled..self.filled + n].fill(0);
             self.advance(n)?;
             left -= n;
         }
@@ -174,7 +227,8 @@ impl<'a> Image<'a> {
     /// Takes note of `n` bytes that were put into the chunk.
     fn advance(&mut self, n: usize) -> Result<()> {
         self.position += n as u64;
-        if self.chunk.len() == CHUNK { self.flush() } else { Ok(()) }
+        self.filled += n;
+        if self.filled == CHUNK { self.flush() } else { Ok(()) }
     }
 
     /// Ends the range at the next block boundary.
@@ -182,7 +236,11 @@ impl<'a> Image<'a> {
         let Some(start) = self.range_start else { return Ok(()) };
         self.fill(self.position.next_multiple_of(BLOCK))?;
         self.flush()?;
-        self.ranges.send(Piece::End);
+        if self.in_first_range() {
+            self.whole.send(Piece::Mark);
+        } else {
+            self.ranges.send(Piece::End);
+        }
         self.starts.push((start, self.position - start));
         self.range_start = None;
         Ok(())
@@ -201,10 +259,10 @@ impl<'a> Image<'a> {
     /// Writes the chunk and hands it to the hashers.
     fn flush(&mut self) -> Result<()> {
         interrupt::check()?;
-        if self.chunk.is_empty() {
+        if self.filled == 0 {
             return Ok(());
         }
-        let start = self.position - self.chunk.len() as u64;
+        let len = self.filled as u64;
         if self.position > self.size {
             return Err(Error::new(format!(
                 "the image of {} bytes has no place {}",
@@ -212,15 +270,23 @@ impl<'a> Image<'a> {
             )));
         }
         self.medium
-            .write_all_at(&self.chunk, start)
+            .write_all_at(&self.chunk[..self.filled], self.position - len)
             .map_err(|cause| fsx::io_error("write", self.path, &cause))?;
-        self.mapped += self.chunk.len() as u64;
-        self.progress.count("image", self.mapped, None, Unit::Bytes);
+        self.unsynced += len;
+        if self.unsynced >= SYNC {
+            self.syncer.request();
+            self.unsynced = 0;
+        }
+        self.mapped += len;
+        self.progress.count("image", self.mapped, Some(self.content.max(self.mapped)), Unit::Bytes);
         let next = self.pool.recv().unwrap_or_default();
         let bytes = std::mem::replace(&mut self.chunk, next);
-        let chunk = Arc::new(Chunk { bytes, pool: self.give_back.clone() });
+        let chunk = Arc::new(Chunk { bytes, len: self.filled, pool: self.give_back.clone() });
+        self.filled = 0;
         self.whole.send(Piece::Data(Arc::clone(&chunk)));
-        self.ranges.send(Piece::Data(chunk));
+        if !self.in_first_range() {
+            self.ranges.send(Piece::Data(chunk));
+        }
         Ok(())
     }
 }
@@ -239,8 +305,8 @@ impl Sink for Partition<'_, '_> {
         let image = &mut *self.image;
         image.seek(self.start + offset)?;
         while !bytes.is_empty() {
-            let n = bytes.len().min(CHUNK - image.chunk.len());
-            image.chunk.extend_from_slice(&bytes[..n]);
+            let n = bytes.len().min(CHUNK - image.filled);
+            image.chunk[image.filled..image.filled + n].copy_from_slice(&bytes[..n]);
             image.advance(n)?;
             bytes = &bytes[n..];
         }
@@ -268,11 +334,9 @@ impl Sink for Partition<'_, '_> {
         let source = image.sources.open(file)?;
         let mut done = 0;
         while done < len {
-            let filled = image.chunk.len();
-            let n = (len - done).min((CHUNK - filled) as u64) as usize;
-            image.chunk.resize(filled + n, 0);
+            let n = (len - done).min((CHUNK - image.filled) as u64) as usize;
             source
-                .read_exact_at(&mut image.chunk[filled..], offset_in_file + done)
+                .read_exact_at(&mut image.chunk[image.filled..image.filled + n], offset_in_file + done)
                 .map_err(|cause| read_error(file, &cause))?;
             image.advance(n)?;
             done += n as u64;
@@ -312,15 +376,14 @@ impl Sources {
 /// A chunk that returns to the pool when nobody needs it any more.
 struct Chunk {
     bytes: Vec<u8>,
+    len: usize,
     pool: Sender<Vec<u8>>,
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
         // The pool is gone once the image is done.
-        let _ = self.pool.send(bytes);
+        let _ = self.pool.send(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -328,18 +391,20 @@ impl Drop for Chunk {
 enum Piece {
     Data(Arc<Chunk>),
     Zeros(u64),
-    /// A range ends here.
+    /// Tell the digest of everything so far.
+    Mark,
+    /// Tell the digest, and begin anew.
     End,
 }
 
 /// A hashing thread.
-struct Hasher<T> {
+struct Hasher {
     sender: Sender<Piece>,
-    thread: JoinHandle<T>,
+    thread: JoinHandle<Vec<Digest>>,
 }
 
-impl<T: Send + 'static> Hasher<T> {
-    fn start(hash: fn(Receiver<Piece>) -> T) -> Self {
+impl Hasher {
+    fn start() -> Self {
         let (sender, receiver) = channel();
         Hasher { sender, thread: std::thread::spawn(move || hash(receiver)) }
     }
@@ -349,34 +414,58 @@ impl<T: Send + 'static> Hasher<T> {
         let _ = self.sender.send(piece);
     }
 
-    fn finish(self) -> T {
+    fn finish(self) -> Vec<Digest> {
         drop(self.sender);
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        join(self.thread)
     }
 }
 
-fn hash_whole(pieces: Receiver<Piece>) -> Digest {
-    let mut hasher = Sha256::new();
-    for piece in pieces {
-        match piece {
-            Piece::Data(chunk) => hasher.update(&chunk.bytes),
-            Piece::Zeros(len) => update_zeros(&mut hasher, len),
-            Piece::End => {}
-        }
-    }
-    Digest(hasher.finalize().into())
+/// A thread that brings what was written to the disk.
+struct Syncer {
+    sender: Sender<()>,
+    thread: JoinHandle<io::Result<()>>,
 }
 
-fn hash_ranges(pieces: Receiver<Piece>) -> Vec<Digest> {
+impl Syncer {
+    fn start(medium: Arc<dyn Medium>) -> Self {
+        let (sender, receiver) = channel();
+        let sync = move || {
+            while receiver.recv().is_ok() {
+                // Requests that came meanwhile are served by the same call.
+                while receiver.try_recv().is_ok() {}
+                medium.sync()?;
+            }
+            Ok(())
+        };
+        Syncer { sender, thread: std::thread::spawn(sync) }
+    }
+
+    fn request(&self) {
+        // Fails only after a failed sync, which `finish` tells.
+        let _ = self.sender.send(());
+    }
+
+    fn finish(self) -> io::Result<()> {
+        drop(self.sender);
+        join(self.thread)
+    }
+}
+
+fn join<T>(thread: JoinHandle<T>) -> T {
+    match thread.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn hash(pieces: Receiver<Piece>) -> Vec<Digest> {
     let mut hasher = Sha256::new();
     let mut digests = Vec::new();
     for piece in pieces {
         match piece {
-            Piece::Data(chunk) => hasher.update(&chunk.bytes),
+            Piece::Data(chunk) => hasher.update(&chunk.bytes[..chunk.len]),
             Piece::Zeros(len) => update_zeros(&mut hasher, len),
+            Piece::Mark => digests.push(Digest(hasher.clone().finalize().into())),
             Piece::End => digests.push(Digest(hasher.finalize_reset().into())),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
@@ -340,7 +341,7 @@ fn contents_come_from_ranges_of_files() {
     let source = dir.path().join("archive");
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 + n / 999) as u8).collect();
     std::fs::write(&source, &bytes).unwrap();
-    let file = std::sync::Arc::new(source.clone());
+    let file = Arc::new(source.clone());
     let mut tree = tree(0, 0);
     let range = |offset, len| Content::Range { file: file.clone(), offset, len };
     tree.put_file("a", 0o644, range(512, 2_000_000)).unwrap();
@@ -385,14 +386,18 @@ impl Medium for Full {
         self.0.store(left - bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
 fn a_full_disk_is_told_as_such() -> Result<()> {
     let spec = board(Table::Gpt);
-    let medium = Full(AtomicU64::new(5 << 20));
-    let error = write::write_to(&spec, &layout(&spec)?, &medium, Path::new("out/x.img.partial"), &Silent)
-        .unwrap_err();
+    let medium = Arc::new(Full(AtomicU64::new(5 << 20)));
+    let error =
+        write::write_to(&spec, &layout(&spec)?, medium, Path::new("out/x.img.partial"), &Silent).unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot write partition `root`\n  caused by: cannot write `out/x.img.partial`\n  caused by: No space left on device\n\n\
@@ -420,6 +425,30 @@ fn odd_sizes_never_break_the_map() {
         run("bmaptool", &["copy", "--bmap", text(&bmap), text(&image), text(&copy)]);
         assert_eq!(Digest::of_file(&copy).unwrap(), facts.sha256, "{len}");
     }
+}
+
+#[test]
+fn small_gaps_early_on_are_bridged() {
+    let raw = |name: &str, offset: u64, len: u64| {
+        let mut raw = empty(name, Some(offset), len);
+        raw.fill = Fill::Raw(vec![0xC7; len as usize].into());
+        raw
+    };
+    let parts = vec![raw("a", M, 20 * M), raw("b", 22 * M, M), raw("c", 24 * M, M), raw("d", 32 * M, 8192)];
+    let (_dir, image, facts) = build(&disk(Table::Gpt, parts));
+    let bytes = std::fs::read(&image).unwrap();
+    // The first gap is small enough, the second would be one too many.
+    let spans: Vec<(u64, u64)> =
+        facts.ranges.iter().map(|range| (range.start, range.start + range.len)).collect();
+    assert_eq!(spans[..3], [(0, 23 * M), (24 * M, 25 * M), (32 * M, 32 * M + 8192)]);
+    for range in &facts.ranges {
+        assert_eq!(
+            range.sha256,
+            Digest::of(&bytes[range.start as usize..][..range.len as usize]),
+            "{range:?}"
+        );
+    }
+    assert_eq!(facts.sha256, Digest::of(&bytes));
 }
 
 #[test]

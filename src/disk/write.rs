@@ -1,6 +1,7 @@
 //! Writing a disk: tables, blobs and partitions in the order of their places.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -89,8 +90,9 @@ pub fn write(spec: &DiskSpec, layout: &Layout, path: &Path, progress: &dyn Progr
     let result = file
         .file()
         .set_len(layout.size.0)
+        .and_then(|()| file.file().try_clone())
         .map_err(|cause| fsx::io_error("write", &partial, &cause))
-        .and_then(|()| write_to(spec, layout, &*file.file(), &partial, progress));
+        .and_then(|medium| write_to(spec, layout, Arc::new(medium), &partial, progress));
     let facts = result.context(|| format!("cannot write the image `{}`", path.display()))?;
     file.commit()?;
     Ok(facts)
@@ -100,14 +102,15 @@ pub fn write(spec: &DiskSpec, layout: &Layout, path: &Path, progress: &dyn Progr
 pub(super) fn write_to(
     spec: &DiskSpec,
     layout: &Layout,
-    medium: &dyn Medium,
+    medium: Arc<dyn Medium>,
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<ImageFacts> {
     let table = table::render(spec, layout)?;
     let mut parts = parts(spec, layout, &table)?;
     parts.sort_by_key(|part| part.start);
-    let mut image = Image::new(medium, path, layout.size.0, progress);
+    let content = parts.iter().map(Part::len).sum();
+    let mut image = Image::new(medium, path, layout.size.0, content, progress);
     for part in &parts {
         part.write(&mut image).context(|| format!("cannot write {}", part.what))?;
     }
@@ -198,6 +201,16 @@ enum Body<'a> {
 }
 
 impl Part<'_> {
+    /// About how many bytes it will write.
+    fn len(&self) -> u64 {
+        match &self.body {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Zeros(len) => *len,
+            Body::Content(content) => content.len(),
+            Body::Filesystem(planned, _) => planned.used().0,
+        }
+    }
+
     fn write(&self, image: &mut Image<'_>) -> Result<()> {
         let mut sink = image.partition(self.start);
         match &self.body {
