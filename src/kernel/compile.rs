@@ -99,8 +99,9 @@ impl Counter {
     }
 }
 
-/// Objects of a cold build, from measured kernels: a constant part, and so many per option.
+/// Objects of a cold build: a constant part, and so many per option. Seen with 6.12: 2,135 for the lean arm64
+/// kernel (968 built in, 19 modules), 1,780 for the lean riscv64 one (716 and 9).
 fn estimate(values: &Values) -> u64 {
     let (built_in, modules) = values.counts();
-    700 + built_in * 5 / 4 + modules * 4
+    850 + built_in * 5 / 4 + modules * 4
 }
