@@ -47,7 +47,9 @@ fn every_toml_block_in_the_documents_parses() {
 fn scripts_stay_short() {
     for script in files("scripts") {
         let lines = read(&script).lines().count();
-        assert!(lines < 50, "{} has {lines} lines: longer logic belongs in Rust", script.display());
+        // A benchmark spells out what a user would type in place of bimg, tool by tool.
+        let most = if script.to_string_lossy().contains("/bench-") { 100 } else { 50 };
+        assert!(lines < most, "{} has {lines} lines: longer logic belongs in Rust", script.display());
     }
 }
 
