@@ -31,6 +31,8 @@ const FLEX: u64 = 16;
 const BYTES_PER_INODE: u64 = 16_384;
 /// Smallest size that `mkext4` is known to write well.
 const LEAST: u64 = 16 << 20;
+/// Smallest journal in blocks.
+const LEAST_JOURNAL: u64 = 1024;
 /// Share of blocks only root may take: less than the 5 % of mke2fs, which waste 3 GB of a 64 GB card.
 const RESERVED_PERCENT: u8 = 1;
 /// Sizes are tried in steps of this.
@@ -57,7 +59,11 @@ impl Format for Ext4 {
         let size = size.0 / BLOCK * BLOCK;
         let demand = Demand::of(request);
         // Free space beyond the content gets its share of inodes too.
-        let shape = Shape::new(size, &demand, 0);
+        let mut shape = Shape::new(size, &demand, 0);
+        // Just above a step of the journal's size, what fitted below the step would not fit any more.
+        while shape.journal > LEAST_JOURNAL && demand.blocks(0) + shape.overhead() > size / BLOCK {
+            shape.journal /= 2;
+        }
         let mut options = Options::new(size, uuid(&request.seed), epoch(newest(request.tree)));
         options.hash_seed = hash_seed(&request.seed);
         options.inodes = InodeCount::Exact((shape.inodes_per_group * shape.groups) as u32);
@@ -169,7 +175,7 @@ impl Shape {
         // Like mke2fs up to 16 GiB. A journal does not grow with the filesystem, and a card gains
         // nothing from more.
         let journal = match blocks {
-            0..32_768 => 1024,
+            0..32_768 => LEAST_JOURNAL,
             32_768..262_144 => 4096,
             262_144..524_288 => 8192,
             _ => 16_384,

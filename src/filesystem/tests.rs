@@ -338,6 +338,15 @@ fn ext4_room_and_size_are_honoured() {
 }
 
 #[test]
+fn ext4_fits_above_a_step_of_the_journal() {
+    let mut tree = Tree::new(TIME);
+    tree.put_file("data", 0o644, vec![1; 117 << 20]).unwrap();
+    let needed = Kind::Ext4.format().needed(&request(&tree, ""), ByteSize(0)).unwrap();
+    assert!((ByteSize::mib(120)..ByteSize::mib(128)).contains(&needed), "{needed}");
+    e2fsck(&build(Kind::Ext4, &tree, "", Some(128 << 20)));
+}
+
+#[test]
 fn ext4_says_what_it_cannot_hold() {
     let plan_error = |tree: &Tree, label: &str| {
         Kind::Ext4.format().plan(&request(tree, label), ByteSize::mib(32)).err().unwrap().to_string()
