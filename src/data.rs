@@ -123,7 +123,10 @@ impl BuiltinFile {
 
 /// Reads a host file as a data file under the name given.
 pub fn read_host(path: &Path, name: &str) -> Result<DataFile> {
-    let bytes = fsx::read(path)?;
+    data_file(path, name, fsx::read_small(path)?)
+}
+
+fn data_file(path: &Path, name: &str, bytes: Vec<u8>) -> Result<DataFile> {
     let meta = path.metadata().map_err(|cause| fsx::io_error("read", path, &cause))?;
     let mode = if meta.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 };
     Ok(DataFile { shown: path.display().to_string(), name: name.to_string(), mode, bytes: Cow::Owned(bytes) })
@@ -140,7 +143,8 @@ fn walk(base: &Path, top: &str, below: &str, found: &mut BTreeMap<String, DataFi
         if path.is_dir() {
             walk(base, top, &relative, found)?;
         } else if path.is_file() {
-            let file = read_host(&path, &format!("{top}/{relative}"))?;
+            // An overlay may hold files of any size.
+            let file = data_file(&path, &format!("{top}/{relative}"), fsx::read(&path)?)?;
             found.insert(relative, file);
         }
     }

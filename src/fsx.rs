@@ -38,6 +38,23 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|cause| io_error("read", path, &cause))
 }
 
+/// The largest file that a person writes by hand: a profile, a fragment, a key.
+const SMALL: u64 = 4 << 20;
+
+/// Reads a whole file that a person named and wrote: a pipe or a device would hang, a huge one is a mistake.
+pub fn read_small(path: &Path) -> Result<Vec<u8>> {
+    let meta = path.metadata().map_err(|cause| io_error("read", path, &cause))?;
+    let refuse = |why: &str| Err(Error::usage(format!("cannot read `{}`", path.display())).caused_by(why));
+    // Of a directory the system itself says what is wrong.
+    if !meta.is_file() && !meta.is_dir() {
+        return refuse("it is not a regular file");
+    }
+    if meta.len() > SMALL {
+        return refuse("it is larger than 4 MiB, and nobody wrote that by hand");
+    }
+    read(path)
+}
+
 /// Reads a whole UTF-8 file.
 pub fn read_to_string(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|cause| io_error("read", path, &cause))

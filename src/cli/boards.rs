@@ -7,6 +7,7 @@ use clap::Subcommand;
 use crate::board::{self, Board, Select};
 use crate::data::DataDirs;
 use crate::error::{Error, Result};
+use crate::ops;
 use crate::progress::Progress;
 use crate::ui::{self, Ui};
 
@@ -71,8 +72,8 @@ impl Boards {
                 let boards = if boards.is_empty() { board::names(&dirs)? } else { boards };
                 let mut bad = 0;
                 for name in &boards {
-                    match load(name) {
-                        Ok(_) => ui.note(&format!("{name}: ok")),
+                    match load(name).and_then(|board| ops::check_layout(&board)) {
+                        Ok(()) => ui.note(&format!("{name}: ok")),
                         Err(error) => {
                             bad += 1;
                             ui.fail(&error);

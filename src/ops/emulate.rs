@@ -13,6 +13,7 @@ use super::manifest::Manifest;
 use crate::board::Board;
 use crate::emulate::{self, Credential, Login, Machine, Start, TestReport, TestSpec};
 use crate::error::{Error, Result};
+use crate::fsx;
 use crate::progress::Progress;
 use crate::units::ByteSize;
 use crate::workdir::Workdir;
@@ -129,6 +130,9 @@ pub fn test(
     options: &TestOptions,
     progress: &dyn Progress,
 ) -> Result<Tested> {
+    if let Some(key) = &options.ssh_key {
+        fsx::read_small(key).map_err(|error| error.context("cannot use the SSH key"))?;
+    }
     let machine = machine(board, workdir)?;
     let manifest = Manifest::load(&workdir.out_dir().join("manifest.json"), &board.name)?;
     let work = workdir.board_dir().join("test");

@@ -57,6 +57,11 @@ pub fn provisional_layout(board: &Board) -> Result<Layout> {
     disk::layout(&disk_spec(board, Digest::of(b""), &BTreeMap::new(), |_| Ok(None))?)
 }
 
+/// Finds overlaps and impossible sizes, as far as they are known without any content.
+pub fn check_layout(board: &Board) -> Result<()> {
+    provisional_layout(board).map(drop)
+}
+
 /// Why the image stage has to run, as far as that is known before the stages it builds on have run.
 pub fn reasons(
     options: &BuildOptions,

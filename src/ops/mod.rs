@@ -22,6 +22,7 @@ pub use build::{Built, build};
 pub use doctor::doctor;
 pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;
+pub use image::check_layout;
 pub use update::update;
 
 use crate::board::Board;

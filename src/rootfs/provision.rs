@@ -195,7 +195,7 @@ fn check_hash(hash: &str) -> Result<()> {
 
 fn read_keys(path: &Path) -> Result<Vec<String>> {
     let about = || format!("cannot use the SSH key `{}`", path.display());
-    let text = match std::str::from_utf8(&fsx::read(path).context(about)?) {
+    let text = match std::str::from_utf8(&fsx::read_small(path).context(about)?) {
         Ok(text) => text.to_string(),
         Err(_) => return Err(Error::usage(about()).caused_by("it is not text")),
     };
