@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{BootInput, Files, file_name};
 use crate::error::{Error, Result};
-use crate::fsx;
 use crate::source;
 use crate::tree::Content;
 
@@ -114,7 +112,10 @@ pub(super) fn put(files: &mut Files, list: &[FirmwareFile], input: &BootInput<'_
             }
         })?;
         for path in found {
-            files.put(&entry.target(file_name(&path)), content(&source::resolve(&firmware.dir, &path)?)?)?;
+            files.put(
+                &entry.target(file_name(&path)),
+                Content::whole(&source::resolve(&firmware.dir, &path)?)?,
+            )?;
         }
     }
     Ok(())
@@ -131,9 +132,4 @@ fn locate<'a, 'b>(from: &'b str, all: &'a BTreeMap<String, Firmware>) -> Result<
             _ => error.hint(format!("write `NAME:PATH`; the profile's firmware: {}", names.join(", "))),
         }
     })
-}
-
-fn content(file: &Path) -> Result<Content> {
-    let len = fsx::open(file)?.metadata().map_err(|cause| fsx::io_error("read", file, &cause))?.len();
-    Ok(Content::Range { file: Arc::new(file.to_owned()), offset: 0, len })
 }

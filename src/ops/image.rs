@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::manifest::{self, Artifact, Manifest, ManifestKernel};
 use super::rootfs::{Prepared, RootfsStage};
@@ -302,14 +301,14 @@ impl<'a> Job<'a> {
 
     fn boot_tree(&self, cmdline: &str, firmware: &BTreeMap<String, Firmware>) -> Result<Tree> {
         let board = &self.options.board;
-        let file = |(name, path): (&String, &PathBuf)| Ok((name.clone(), whole_file(path)?));
+        let file = |(name, path): (&String, &PathBuf)| Ok((name.clone(), Content::whole(path)?));
         let target = &board.kernel.targets[0];
         let Some(image) = self.kernel.images.get(target) else {
             return Err(Error::new(format!("the kernel build left no `{target}`")));
         };
         let input = BootInput {
             arch: board.arch,
-            kernel: (target.clone(), whole_file(image)?),
+            kernel: (target.clone(), Content::whole(image)?),
             dtbs: self.kernel.dtbs.iter().map(|(name, path)| file((name, path))).collect::<Result<_>>()?,
             overlays: self
                 .kernel
@@ -384,9 +383,9 @@ fn disk_spec(
 ) -> Result<DiskSpec> {
     let raw = |file: &FileRef| -> Result<Option<Content>> {
         match file {
-            FileRef::Host(path) => whole_file(path).map(Some),
+            FileRef::Host(path) => Content::whole(path).map(Some),
             FileRef::Firmware { source, path } => match firmware.get(source) {
-                Some(found) => whole_file(&source::resolve(&found.dir, path)?).map(Some),
+                Some(found) => Content::whole(&source::resolve(&found.dir, path)?).map(Some),
                 None => Ok(None),
             },
         }
@@ -436,11 +435,6 @@ fn disk_spec(
         blobs,
         seed,
     })
-}
-
-fn whole_file(path: &Path) -> Result<Content> {
-    let len = path.metadata().map_err(|cause| fsx::io_error("read", path, &cause))?.len();
-    Ok(Content::Range { file: Arc::new(path.to_owned()), offset: 0, len })
 }
 
 fn artifact(path: &Path) -> Result<Artifact> {

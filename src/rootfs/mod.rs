@@ -147,9 +147,9 @@ fn add_kernel(tree: &mut Tree, kernel: &KernelFiles<'_>, epoch: Timestamp) -> Re
         tree.put_dir(at.as_str(), 0o755)?;
         directory::lay(tree, &at, modules, Ownership::Overlay(epoch))?;
     }
-    tree.put_file(&format!("boot/config-{release}"), 0o644, host_file(kernel.config)?)?;
+    tree.put_file(&format!("boot/config-{release}"), 0o644, Content::whole(kernel.config)?)?;
     // Addresses help those who attack a kernel: for root only, as Debian has it.
-    tree.put_file(&format!("boot/System.map-{release}"), 0o600, host_file(kernel.system_map)?)
+    tree.put_file(&format!("boot/System.map-{release}"), 0o600, Content::whole(kernel.system_map)?)
 }
 
 /// Where /lib really is: below /usr on merged systems.
@@ -159,12 +159,6 @@ fn lib(tree: &Tree) -> Result<&'static str> {
         _ => false,
     };
     Ok(if merged { "usr/lib" } else { "lib" })
-}
-
-fn host_file(path: &Path) -> Result<Content> {
-    let len =
-        crate::fsx::open(path)?.metadata().map_err(|cause| crate::fsx::io_error("read", path, &cause))?.len();
-    Ok(Content::Range { file: std::sync::Arc::new(path.to_owned()), offset: 0, len })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -137,6 +137,13 @@ pub enum Content {
 }
 
 impl Content {
+    /// A whole host file, which must be readable; its bytes are read when a writer asks.
+    pub fn whole(path: &Path) -> Result<Self> {
+        let meta = File::open(path).and_then(|file| file.metadata());
+        let len = meta.map_err(|cause| fsx::io_error("read", path, &cause))?.len();
+        Ok(Content::Range { file: Arc::new(path.to_owned()), offset: 0, len })
+    }
+
     /// Size in bytes.
     pub fn len(&self) -> u64 {
         match self {
