@@ -31,6 +31,10 @@ const FLEX: u64 = 16;
 const BYTES_PER_INODE: u64 = 16_384;
 /// Smallest size that `mkext4` is known to write well.
 const LEAST: u64 = 16 << 20;
+/// Blocks are counted with 32 bits.
+const MAX_BLOCKS: u64 = u32::MAX as u64 - 1;
+/// Blocks that a last group must have beyond its own metadata to be worth having, as for mke2fs.
+const LEAST_IN_GROUP: u64 = 50;
 /// Smallest journal in blocks.
 const LEAST_JOURNAL: u64 = 1024;
 /// Share of blocks only root may take: less than the 5 % of mke2fs, which waste 3 GB of a 64 GB card.
@@ -47,26 +51,31 @@ impl Format for Ext4 {
         let demand = Demand::of(request);
         let mut size = LEAST;
         loop {
-            let needed = demand.blocks(room.0) + Shape::new(size, &demand, room.0).overhead();
-            if needed * BLOCK <= size {
+            let shape = Shape::new(size, &demand, room.0);
+            let needed = demand.blocks(room.0) + shape.overhead();
+            if needed <= shape.blocks && demand.inodes <= shape.inodes() {
                 return Ok(ByteSize(size));
             }
-            size = (needed * BLOCK).next_multiple_of(STEP);
+            if needed > MAX_BLOCKS {
+                return Err(Error::new(format!("ext4 cannot hold {}", ByteSize(needed * BLOCK)))
+                    .caused_by("its limit is 16 TiB"));
+            }
+            size = (needed * BLOCK).next_multiple_of(STEP).max(size + STEP);
         }
     }
 
     fn plan<'a>(&self, request: &Request<'a>, size: ByteSize) -> Result<Box<dyn Planned + 'a>> {
-        let size = size.0 / BLOCK * BLOCK;
         let demand = Demand::of(request);
         // Free space beyond the content gets its share of inodes too.
-        let mut shape = Shape::new(size, &demand, 0);
+        let mut shape = Shape::new(size.0, &demand, 0);
+        let size = shape.blocks * BLOCK;
         // Just above a step of the journal's size, what fitted below the step would not fit any more.
-        while shape.journal > LEAST_JOURNAL && demand.blocks(0) + shape.overhead() > size / BLOCK {
+        while shape.journal > LEAST_JOURNAL && demand.blocks(0) + shape.overhead() > shape.blocks {
             shape.journal /= 2;
         }
         let mut options = Options::new(size, uuid(&request.seed), epoch(newest(request.tree)));
         options.hash_seed = hash_seed(&request.seed);
-        options.inodes = InodeCount::Exact((shape.inodes_per_group * shape.groups) as u32);
+        options.inodes = InodeCount::Exact(shape.inodes() as u32);
         options.label = Some(request.label.to_string()).filter(|label| !label.is_empty());
         options.reserved_percent = RESERVED_PERCENT;
         options.journal_blocks = Some(shape.journal as u32);
@@ -161,16 +170,27 @@ impl Demand {
 /// The fixed parts of a filesystem of some size, by the rules of `mkext4` and mke2fs.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
+    blocks: u64,
     groups: u64,
     inodes_per_group: u64,
     journal: u64,
 }
 
 impl Shape {
+    /// For a partition of `size` bytes. A last group that has no room for its own metadata is left out.
     fn new(size: u64, demand: &Demand, room: u64) -> Self {
         let blocks = size / BLOCK;
+        let shape = Self::of(blocks, demand, room);
+        let rest = blocks % GROUP;
+        if shape.groups > 1 && rest > 0 && rest < shape.last_group_metadata() + LEAST_IN_GROUP {
+            return Self::of(blocks - rest, demand, room);
+        }
+        shape
+    }
+
+    fn of(blocks: u64, demand: &Demand, room: u64) -> Self {
         let groups = blocks.div_ceil(GROUP);
-        let wanted = (size / BYTES_PER_INODE).max(demand.inodes + room / BYTES_PER_INODE + 64);
+        let wanted = (blocks * BLOCK / BYTES_PER_INODE).max(demand.inodes + room / BYTES_PER_INODE + 64);
         let inodes_per_group = wanted.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK).min(GROUP);
         // Like mke2fs up to 16 GiB. A journal does not grow with the filesystem, and a card gains
         // nothing from more.
@@ -180,7 +200,20 @@ impl Shape {
             262_144..524_288 => 8192,
             _ => 16_384,
         };
-        Shape { groups, inodes_per_group, journal }
+        Shape { blocks, groups, inodes_per_group, journal }
+    }
+
+    fn inodes(&self) -> u64 {
+        self.inodes_per_group * self.groups
+    }
+
+    /// Blocks that the last group must have: a backup of the superblock, and the bitmaps and the inode
+    /// table when no earlier group of its flex group holds them.
+    fn last_group_metadata(&self) -> u64 {
+        let last = self.groups - 1;
+        let backup = if has_backup(last) { 1 + self.descriptor_blocks() } else { 0 };
+        let leader = if last.is_multiple_of(FLEX) { 2 + self.table_blocks() } else { 0 };
+        backup + leader
     }
 
     fn descriptor_blocks(&self) -> u64 {
@@ -194,18 +227,24 @@ impl Shape {
     /// Blocks that can never hold content, with a little more for inode tables that a backup
     /// superblock pushes further.
     fn overhead(&self) -> u64 {
-        let power_of = |mut n: u64, base: u64| {
-            while n.is_multiple_of(base) {
-                n /= base;
-            }
-            n == 1
-        };
-        let backups = (1..self.groups).filter(|&n| n == 1 || [3, 5, 7].iter().any(|&base| power_of(n, base)));
-        let superblocks = (1 + backups.count() as u64) * (1 + self.descriptor_blocks());
+        let backups = (1..self.groups).filter(|&group| has_backup(group)).count() as u64;
+        let superblocks = (1 + backups) * (1 + self.descriptor_blocks());
         let slack =
             if self.table_blocks() * FLEX > GROUP { self.groups / FLEX * self.table_blocks() } else { 0 };
         superblocks + self.groups * (2 + self.table_blocks()) + self.journal + slack + 2
     }
+}
+
+/// True for groups with a copy of superblock and descriptors (sparse_super), the first one aside.
+fn has_backup(group: u64) -> bool {
+    let power_of = |base: u64| {
+        let mut rest = group;
+        while rest.is_multiple_of(base) {
+            rest /= base;
+        }
+        rest == 1
+    };
+    group == 1 || (group > 1 && [3, 5, 7].into_iter().any(power_of))
 }
 
 /// A file's content and its handle.
@@ -278,7 +317,28 @@ fn is_lost_and_found(path: &TreePath) -> bool {
 }
 
 fn set_attributes(builder: &mut FsBuilder, handle: InodeHandle, meta: &Meta) -> mkext4::Result<()> {
-    meta.xattrs.iter().try_for_each(|(name, value)| builder.set_xattr(handle, name, value))
+    meta.xattrs.iter().try_for_each(|(name, value)| {
+        if !name.starts_with("system.posix_acl_") {
+            return builder.set_xattr(handle, name, value);
+        }
+        let stored = stored_acl(value)
+            .ok_or_else(|| mkext4::Error::Invalid(format!("its attribute `{name}` is not an access list")))?;
+        builder.set_xattr(handle, name, &stored)
+    })
+}
+
+/// An access control list as ext4 stores it (kernel fs/ext4/acl.h), from what system calls and tar files
+/// hand over (include/uapi/linux/posix_acl_xattr.h): another version, and no identity where none is meant.
+fn stored_acl(value: &[u8]) -> Option<Vec<u8>> {
+    const ACL_USER: u8 = 0x02;
+    const ACL_GROUP: u8 = 0x08;
+    let (entries, rest) = value.strip_prefix(&2u32.to_le_bytes())?.as_chunks::<8>();
+    let mut stored = 1u32.to_le_bytes().to_vec();
+    for entry in entries {
+        let named = [ACL_USER, ACL_GROUP].contains(&entry[0]);
+        stored.extend(&entry[..if named { 8 } else { 4 }]);
+    }
+    rest.is_empty().then_some(stored)
 }
 
 fn meta(meta: &Meta) -> std::result::Result<mkext4::Meta, String> {

@@ -79,6 +79,34 @@ fn e2fsck(bytes: &[u8]) -> (TempDir, PathBuf) {
     (dir, image)
 }
 
+/// The same for sizes that do not fit into memory: free space stays a hole.
+fn e2fsck_sparse(tree: &Tree, size: ByteSize) -> (TempDir, PathBuf) {
+    struct Hole(std::fs::File);
+    impl Sink for Hole {
+        fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+            std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset).unwrap();
+            Ok(())
+        }
+
+        fn zeros(&mut self, _: u64, _: u64) -> Result<()> {
+            Ok(())
+        }
+
+        fn content(&mut self, offset: u64, content: &Content, from: u64, len: u64) -> Result<()> {
+            let mut bytes = Vec::new();
+            content.open()?.read_to_end(&mut bytes).unwrap();
+            self.bytes(offset, &bytes[from as usize..(from + len) as usize])
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fs.img");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(size.0).unwrap();
+    Kind::Ext4.format().plan(&request(tree, ""), size).unwrap().write(&mut Hole(file)).unwrap();
+    judge("e2fsck", &["-fn"], &path);
+    (dir, path)
+}
+
 fn boot_tree() -> Tree {
     let mut tree = Tree::new(TIME);
     tree.put_file("config.txt", 0o644, "kernel=kernel8.img\n").unwrap();
@@ -236,6 +264,83 @@ fn fat_says_what_it_cannot_hold() {
     assert_eq!(
         plan_error(&tree, ""),
         "`/big` is too large for FAT\n  caused by: it has 5 GiB, the limit is 4 GiB"
+    );
+    let narrow =
+        |tree: &Tree| Kind::Fat16.format().needed(&request(tree, ""), ByteSize(0)).unwrap_err().to_string();
+    let mut tree = Tree::new(TIME);
+    for i in 0..300 {
+        tree.put_file(&format!("file {i}"), 0o644, "").unwrap();
+    }
+    assert_eq!(
+        narrow(&tree),
+        "the root directory of a FAT16 cannot hold 300 names\n  \
+         caused by: they take 600 entries, the limit is 512\n\n\
+         hint: make it FAT32, or move some of them into a directory"
+    );
+    let mut tree = Tree::new(TIME);
+    tree.put_file("big", 0o644, Content::Range { file: PathBuf::from("/x").into(), offset: 0, len: 3 << 30 })
+        .unwrap();
+    assert_eq!(narrow(&tree), "FAT16 cannot hold 3 GiB\n  caused by: its limit is 2.0 GiB");
+}
+
+#[test]
+fn ext4_of_every_size_is_whole() {
+    // Around the ends of groups, of flex groups, and of those that hold a backup of the superblock.
+    let mut tree = Tree::new(TIME);
+    tree.put_file("etc/hostname", 0o644, "card\n").unwrap();
+    for groups in [1u64, 2, 3, 16, 17, 32] {
+        for blocks in [1, 2, 49, 256, 512] {
+            let size = ByteSize(groups * (128 << 20) + blocks * 4096);
+            let (_dir, image) = e2fsck_sparse(&tree, size);
+            assert_eq!(std::fs::metadata(&image).unwrap().len(), size.0);
+        }
+    }
+}
+
+#[test]
+fn ext4_has_an_inode_for_every_name() {
+    let mut tree = Tree::new(TIME);
+    for i in 0..70_000 {
+        tree.put_symlink(&format!("d{}/link-{i}", i % 100), "target").unwrap();
+    }
+    let needed = Kind::Ext4.format().needed(&request(&tree, ""), ByteSize(0)).unwrap();
+    e2fsck_sparse(&tree, needed);
+}
+
+#[test]
+fn ext4_keeps_access_control_lists() {
+    // As getfattr(1) shows `setfacl -m u:1000:rw,g:50:r` of a file with mode 0640.
+    let list = |unused: u32| {
+        let entry = |tag: u16, perm: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let (user, group) = (entry(2, 6, 1000), entry(8, 4, 50));
+        let others = [(4, 4), (16, 6), (32, 0)].map(|(tag, perm)| entry(tag, perm, unused));
+        let [owning_group, mask, other] = others;
+        [2u32.to_le_bytes().to_vec(), entry(1, 6, unused), user, owning_group, group, mask, other].concat()
+    };
+    let with = |value: &[u8]| {
+        let mut tree = Tree::new(TIME);
+        let mut meta = Meta::root(0o660, TIME);
+        meta.xattrs.insert("system.posix_acl_access".into(), value.to_vec());
+        let path = crate::tree::TreePath::new("journal").unwrap();
+        tree.insert(path, Inode { meta, kind: Node::File("x".into()) }).unwrap();
+        tree
+    };
+    let (_dir, image) = e2fsck(&build(Kind::Ext4, &with(&list(u32::MAX)), "", None));
+    // debugfs shows the list as a program would get it, but for the identity where there is none.
+    let shown = judge("debugfs", &["-R", "ea_get -x /journal system.posix_acl_access"], &image);
+    let expected: Vec<String> = list(0).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(shown.contains(&expected.join(" ")), "{shown}");
+    assert_eq!(
+        Kind::Ext4
+            .format()
+            .plan(&request(&with(&list(0)[..7]), ""), ByteSize::mib(32))
+            .err()
+            .unwrap()
+            .to_string(),
+        "ext4 cannot hold `/journal`\n  \
+         caused by: its attribute `system.posix_acl_access` is not an access list"
     );
 }
 

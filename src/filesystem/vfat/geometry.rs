@@ -100,6 +100,17 @@ impl Geometry {
         }
     }
 
+    /// About the most sectors that a volume of this type can have.
+    pub fn largest(width: Option<Width>) -> u64 {
+        match width {
+            Some(width @ (Width::Fat12 | Width::Fat16)) => {
+                let cluster = width.cluster_sizes(0).iter().max().unwrap_or(&1);
+                width.clusters().end * cluster
+            }
+            Some(Width::Fat32) | None => u32::MAX.into(),
+        }
+    }
+
     fn with_cluster(sectors: u64, width: Width, cluster: u64) -> Option<Self> {
         let (least, root) = match width {
             Width::Fat32 => (32, 0),

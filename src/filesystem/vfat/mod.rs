@@ -38,13 +38,11 @@ pub struct Vfat(pub Option<Width>);
 impl Format for Vfat {
     fn needed(&self, request: &Request<'_>, room: ByteSize) -> Result<ByteSize> {
         let volume = Volume::new(request)?;
-        let mut size = (volume.least_bytes() + room.0).next_multiple_of(STEP).max(STEP);
-        loop {
-            if size / SECTOR > u64::from(u32::MAX) {
-                return Err(
-                    Error::new(format!("FAT cannot hold {}", ByteSize(size))).caused_by("its limit is 2 TiB")
-                );
-            }
+        volume.check_root(self.0)?;
+        let least = (volume.least_bytes() + room.0).next_multiple_of(STEP).max(STEP);
+        let largest = Geometry::largest(self.0) * SECTOR / STEP * STEP;
+        let mut size = least;
+        while size <= largest {
             if let Some(geometry) = Geometry::new(size / SECTOR, self.0)
                 && volume.fits(&geometry, room.0)
             {
@@ -52,6 +50,9 @@ impl Format for Vfat {
             }
             size += STEP;
         }
+        let name = self.0.map_or("FAT", Width::name);
+        Err(Error::new(format!("{name} cannot hold {}", ByteSize(least)))
+            .caused_by(format!("its limit is {}", ByteSize(largest))))
     }
 
     fn plan<'a>(&self, request: &Request<'a>, size: ByteSize) -> Result<Box<dyn Planned + 'a>> {
@@ -135,6 +136,23 @@ impl<'a> Volume<'a> {
             }
         }
         Ok(Volume { label, serial: serial(&request.seed), newest: newest(request.tree), directories, files })
+    }
+
+    /// A fixed root directory does not grow with the volume.
+    fn check_root(&self, width: Option<Width>) -> Result<()> {
+        let root = &self.directories[0];
+        match width {
+            Some(width @ (Width::Fat12 | Width::Fat16)) if root.entries > MAX_ROOT_ENTRIES => {
+                Err(Error::new(format!(
+                    "the root directory of a {} cannot hold {} names",
+                    width.name(),
+                    root.children.len()
+                ))
+                .caused_by(format!("they take {} entries, the limit is {MAX_ROOT_ENTRIES}", root.entries))
+                .hint("make it FAT32, or move some of them into a directory"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A lower bound for the size.

@@ -37,9 +37,10 @@ pub fn store(names: &[&str]) -> Result<Vec<Stored>> {
                 .hint("rename one of them, or put them on another filesystem"));
         }
     }
-    // Names that are short already keep theirs; aliases go round them.
-    let mut aliases =
-        Aliases { taken: names.iter().copied().filter_map(as_short).collect(), next: HashMap::new() };
+    // Names that are short already keep theirs; aliases go round them, and round every long name that a
+    // driver would take for the alias (`config~1.txt`).
+    let taken = folded.keys().filter_map(|name| as_short(name)).collect();
+    let mut aliases = Aliases { taken, next: HashMap::new() };
     names
         .iter()
         .map(|name| match as_short(name) {
@@ -158,6 +159,14 @@ mod tests {
         assert_eq!(
             shorts(&["LONGNA~1", "README", "config.txt", "longname-a.txt", "longname-b.txt", "longname-c"]),
             ["LONGNA~1   ", "README     ", "CONFIG~1TXT", "LONGNA~1TXT", "LONGNA~2TXT", "LONGNA~2   "]
+        );
+    }
+
+    #[test]
+    fn no_alias_is_another_files_long_name() {
+        assert_eq!(
+            shorts(&["config.txt", "config~1.txt", "config~2.TXT"]),
+            ["CONFIG~3TXT", "CONFIG~4TXT", "CONFIG~5TXT"]
         );
     }
 
