@@ -17,6 +17,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::fsx;
 
+/// The longest path that a system call takes, with `/` before and NUL behind it.
+const PATH_MAX: usize = 4094;
+
 /// A path inside a tree: relative, `/`-separated, no empty, `.` or `..` component. The root is `""`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreePath(String);
@@ -36,6 +39,13 @@ impl TreePath {
         }
         if path.contains('\0') {
             return Err(bad("holds a NUL byte"));
+        }
+        if path.len() > PATH_MAX {
+            let start: String = path.chars().take(60).collect();
+            return Err(Error::new(format!(
+                "path `{}…` is longer than {PATH_MAX} bytes",
+                start.escape_debug()
+            )));
         }
         let mut parts = Vec::new();
         for part in path.split('/') {
@@ -403,6 +413,8 @@ mod tests {
             assert!(TreePath::new(path).is_err(), "{path:?}");
         }
         assert_eq!(TreePath::new("./a//b/").unwrap().as_str(), "a/b");
+        let endless = TreePath::new(&"d/".repeat(5_000_000)).unwrap_err().to_string();
+        assert_eq!(endless, format!("path `{}…` is longer than 4094 bytes", "d/".repeat(30)));
     }
 
     #[test]
