@@ -3,11 +3,14 @@
 //! Nothing half-written ever carries a final name: [`AtomicFile`] writes `NAME.partial` beside the
 //! target, syncs it and renames it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// An error about `path`: `cannot read \`path\``, caused by what the system said.
 pub fn io_error(verb: &str, path: &Path, cause: &std::io::Error) -> Error {
@@ -140,19 +143,35 @@ pub struct AtomicFile {
 
 impl AtomicFile {
     /// Opens `NAME.partial`, making the directory when needed and truncating what an earlier run left.
+    /// While another process writes the same file, waits for it.
     pub fn create(target: &Path) -> Result<Self> {
         if let Some(parent) = target.parent() {
             create_dir_all(parent)?;
         }
         let partial = partial_name(target);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&partial)
-            .map_err(|cause| io_error("create", &partial, &cause))?;
-        Ok(AtomicFile { file, partial, target: target.to_owned(), done: false })
+        let failed = |cause: std::io::Error| io_error("create", &partial, &cause);
+        loop {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&partial)
+                .map_err(failed)?;
+            // A filesystem that knows no locks gets along without them.
+            while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+                interrupt::check()?;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // Whoever held it has given it its final name by now, or removed it: then it is not ours.
+            let is_ours = partial.metadata().is_ok_and(|named| {
+                file.metadata().is_ok_and(|open| (open.dev(), open.ino()) == (named.dev(), named.ino()))
+            });
+            if is_ours {
+                file.set_len(0).map_err(failed)?;
+                return Ok(AtomicFile { file, partial, target: target.to_owned(), done: false });
+            }
+        }
     }
 
     /// The open file.
@@ -189,4 +208,25 @@ fn sync_parent(path: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(|cause| io_error("sync", parent, &cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_of_one_file_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let text = |n: usize| format!("{n} ").repeat(5000 + n);
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write_atomic(path, text(n).as_bytes()).unwrap()));
+            }
+        });
+        let left = fs::read_to_string(&path).unwrap();
+        assert!((0..8).any(|n| left == text(n)), "{} bytes of several writers", left.len());
+        assert_eq!(names(dir.path()).unwrap(), ["file"]);
+    }
 }

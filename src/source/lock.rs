@@ -3,6 +3,7 @@
 //! TOML, sorted, one `[[source]]` per name and request; no mirror and no host name in it. Several boards
 //! may share it: an entry is found by name and by what was asked for.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -100,15 +101,19 @@ impl Lock {
     /// Pins an entry in place of every alternative of the same request, and writes the file at once: a
     /// run that is killed later still has told what it started with.
     pub fn put(&mut self, entry: LockEntry, alternatives: &[String]) -> Result<()> {
-        // Another board may have pinned its own sources since we read the file.
         self.entries = Lock::load(&self.path)?.entries;
         if self.entries.contains(&entry) && !self.has_rival(&entry, alternatives) {
             return Ok(());
         }
+        // Another board may pin its own sources at this moment: from here on it waits.
+        let mut file = fsx::AtomicFile::create(&self.path)?;
+        self.entries = Lock::load(&self.path)?.entries;
         self.entries.retain(|old| old.name != entry.name || !alternatives.contains(&old.asked));
         self.entries.push(entry);
         self.entries.sort_by(|a, b| (&a.name, &a.asked).cmp(&(&b.name, &b.asked)));
-        fsx::write_atomic(&self.path, render(&self.entries)?.as_bytes())
+        let text = render(&self.entries)?;
+        file.file().write_all(text.as_bytes()).map_err(|cause| fsx::io_error("write", &self.path, &cause))?;
+        file.commit()
     }
 
     fn has_rival(&self, entry: &LockEntry, alternatives: &[String]) -> bool {

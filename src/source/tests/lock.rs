@@ -119,3 +119,17 @@ fn the_first_alternative_that_works_is_pinned_and_all_failures_are_told() {
         (Exit::Usage, Some("the profile lists no alternative for it"))
     );
 }
+
+#[test]
+fn boards_that_pin_at_once_lose_nothing() {
+    let bench = Bench::new();
+    std::thread::scope(|scope| {
+        for n in 0..16 {
+            let mut lock = bench.lock();
+            let asked = format!("apt {n:02}");
+            scope
+                .spawn(move || lock.put(entry("kernel", &asked, "1"), std::slice::from_ref(&asked)).unwrap());
+        }
+    });
+    assert_eq!(bench.lock().entries().len(), 16);
+}
