@@ -64,6 +64,9 @@ struct Area {
     movable: bool,
 }
 
+/// No disk is that large: offsets and sizes below it can be added up and rounded without a thought.
+const LIMIT: u64 = 1 << 56;
+
 /// Lays a disk out.
 pub fn layout(spec: &DiskSpec) -> Result<Layout> {
     check(spec)?;
@@ -121,6 +124,8 @@ fn check(spec: &DiskSpec) -> Result<()> {
     {
         return Err(Error::usage(format!("the disk size of {} bytes is not a multiple of 4 KiB", size.0)));
     }
+    check_size("the alignment", spec.align)?;
+    check_size("the size of the disk", spec.size.unwrap_or_default())?;
     let limit = if spec.table == Table::Mbr { 4 } else { 128 };
     if spec.partitions.len() > limit {
         return Err(Error::usage(format!(
@@ -139,6 +144,8 @@ fn check(spec: &DiskSpec) -> Result<()> {
         }
     }
     for blob in &spec.blobs {
+        check_size(&format!("the offset of blob `{}`", blob.name), blob.offset)
+            .map_err(|error| at(error, blob.origin.as_ref()))?;
         if !blob.offset.0.is_multiple_of(512) {
             let error = Error::usage(format!(
                 "the offset of blob `{}`, {} bytes, is not a multiple of 512",
@@ -150,8 +157,21 @@ fn check(spec: &DiskSpec) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what would overflow further on.
+fn check_size(what: &str, size: ByteSize) -> Result<()> {
+    if size.0 < LIMIT {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{what} cannot be {size}")).caused_by("no disk is that large"))
+}
+
 fn check_partition(spec: &DiskSpec, partition: &PartitionSpec) -> Result<()> {
     let name = &partition.name;
+    check_size(&format!("the offset of partition `{name}`"), partition.offset.unwrap_or_default())?;
+    match partition.size {
+        Size::Fixed(size) => check_size(&format!("the size of partition `{name}`"), size)?,
+        Size::Auto { room } => check_size(&format!("the room in partition `{name}`"), room)?,
+    }
     partition.kind.check(spec.table).context(|| format!("partition `{name}` cannot be declared"))?;
     spec.partition_guid(partition)?;
     if spec.table == Table::Mbr && partition.uuid.is_some() {

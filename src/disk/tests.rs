@@ -229,6 +229,18 @@ fn declarations_that_make_no_sense() {
             "the offset of partition `a`, 1000 bytes, is not a multiple of 4 KiB",
         ),
         (
+            disk(Table::Gpt, vec![empty("a", Some(u64::MAX - 4095), M)]),
+            "the offset of partition `a` cannot be 16777216.0 TiB\n  caused by: no disk is that large",
+        ),
+        (
+            disk(Table::Gpt, vec![empty("a", None, 1 << 60)]),
+            "the size of partition `a` cannot be 1048576 TiB\n  caused by: no disk is that large",
+        ),
+        (
+            DiskSpec { align: ByteSize(1 << 63), ..disk(Table::Gpt, vec![named("a")]) },
+            "the alignment cannot be 8388608 TiB\n  caused by: no disk is that large",
+        ),
+        (
             DiskSpec { size: Some(ByteSize(3 << 40)), ..disk(Table::Mbr, vec![named("a")]) },
             "an MBR cannot describe a disk of 3 TiB\n  caused by: its limit is 2 TiB\n\nhint: declare `table = \"gpt\"`",
         ),
