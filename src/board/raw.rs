@@ -154,7 +154,7 @@ pub struct RawDisk {
 pub struct RawPartition {
     /// Name: in the GPT, in messages, and for `content = "boot"` and `"root"` what it is filled with.
     pub name: At<String>,
-    /// Type by name (`esp`, `fat`, `linux`, `linux-root`, ...), MBR code (`0x0c`) or GUID.
+    /// Type by name (`esp`, `fat`, `linux`, `linux-root-arm64`, ...), MBR code (`0x0c`) or GUID.
     #[serde(rename = "type")]
     pub kind: Option<At<String>>,
     /// Filesystem written into it.

@@ -246,7 +246,7 @@ fn partition(
 ) -> Result<Partition> {
     let origin = raw.name.place.origin();
     let name = raw.name.value.clone();
-    let kind = raw.kind.as_ref().map_or_else(|| default_type(&raw, table), |kind| kind.value.clone());
+    let kind = raw.kind.as_ref().map_or_else(|| default_type(&raw), |kind| kind.value.clone());
     let kind = PartitionType::parse(&kind)
         .and_then(|kind| kind.check(table).map(|()| kind))
         .map_err(|error| raw.kind.as_ref().unwrap_or(&raw.name).place.wrap(error))?;
@@ -306,15 +306,10 @@ fn partition(
 }
 
 /// The usual type for a content, so that most profiles need not say it.
-fn default_type(raw: &RawPartition, table: Table) -> String {
+fn default_type(raw: &RawPartition) -> String {
     use super::raw::Filesystem::{Fat16, Fat32, Vfat};
     let fat = raw.filesystem.as_ref().is_some_and(|fs| matches!(fs.value, Vfat | Fat16 | Fat32));
-    match (table, fat) {
-        (Table::Mbr, true) => "fat",
-        (Table::Gpt, true) => "basic-data",
-        (_, false) => "linux",
-    }
-    .to_string()
+    if fat { "fat" } else { "linux" }.to_string()
 }
 
 fn blob(raw: &RawBlob, firmware: &BTreeMap<String, Vec<Source>>, cx: &Context<'_>) -> Result<Blob> {
