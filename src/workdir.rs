@@ -9,8 +9,8 @@
 //!   BOARD/
 //!     lock                    held by the running build
 //!     log/STAGE.log           whole output of each stage
-//!     stamp/STAGE.json        what the stage was made from
-//!     test/ run/              console logs, throwaway keys of `bimg test` and `bimg run`
+//!     stamp/STAGE.json        what the stage was made from, for this board the last time
+//!     test/ run/              throwaway disks and keys of `bimg test` and `bimg run`, a lock for each
 //! out/BOARD/                  --out; the artifacts
 //!   BOARD.img BOARD.img.bmap SHA256SUMS manifest.json ...
 //! ```

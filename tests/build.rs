@@ -55,10 +55,35 @@ fn the_image_is_accepted_by_every_judge() {
     let text = project.read("out/acme/manifest.json");
     assert!(!text.contains(&project.root().display().to_string()), "the manifest holds a host path: {text}");
     assert_eq!(manifest["command"], "bimg build --locked --board acme");
+    let mut dated = project.bimg(&["build", "--board", "acme", "--compress", "gz", "--hostname", "box"]);
+    project.outcome(dated.env("SOURCE_DATE_EPOCH", "1700000000")).ok();
+    assert_eq!(
+        self::manifest(&project)["command"],
+        "SOURCE_DATE_EPOCH=1700000000 bimg build --locked --board acme --hostname box --compress gz"
+    );
+    assert_eq!(self::manifest(&project)["epoch"], 1_700_000_000);
     assert_eq!(
         manifest["kernel"]["command"],
         "make -C $SOURCE O=$BUILD/obj ARCH=arm64 CROSS_COMPILE=fake- Image modules acme/board-a.dtb"
     );
+}
+
+#[test]
+fn a_partition_without_a_type_gets_that_of_its_filesystem() {
+    for (table, fat, linux) in [
+        ("gpt", "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7", "0fc63daf-8483-4772-8e79-3d69d8477de4"),
+        ("mbr", "c", "83"),
+    ] {
+        let project = Project::new();
+        project.edit("boards/acme.toml", "type = \"esp\"\n", "");
+        project.edit("boards/acme.toml", "table = \"gpt\"", &format!("table = \"{table}\""));
+        project.build(&[]);
+        let table = project.shell("sfdisk --dump out/acme/acme.img").to_lowercase();
+        assert!(
+            table.contains(&format!("type={fat}, ")) && table.contains(&format!("type={linux}")),
+            "{table}"
+        );
+    }
 }
 
 #[test]
@@ -116,11 +141,33 @@ fn every_change_is_named_by_the_plan_and_by_the_build() {
     std::fs::remove_file(project.path("out/acme/acme.img")).unwrap();
     change(none, "image", "`out/acme/acme.img` is gone or was changed");
 
-    // The base is named by its content: the stage that looks at it is another one.
     project.write("rootfs/etc/motd", "good morning\n");
-    assert_eq!(project.plan(none)[2], "rootfs not built yet");
+    assert_eq!(project.plan(none)[2], "rootfs `rootfs` changed");
     let built = project.build(none);
+    assert!(built.stderr.contains("rootfs: started: `rootfs` changed\n"), "{}", built.stderr);
     assert!(built.stderr.contains("image: started: rootfs `rootfs` changed\n"), "{}", built.stderr);
+}
+
+#[test]
+fn a_base_that_somebody_touched_is_made_again() {
+    let project = Project::new();
+    project.shell("tar --sort=name --owner=0 --group=0 -C rootfs -czf rootfs.tar.gz .");
+    project.edit(
+        "boards/acme.toml",
+        "kind = \"directory\"\npath = \"rootfs\"",
+        "kind = \"tar\"\npath = \"rootfs.tar.gz\"",
+    );
+    project.build(&[]);
+    let artifacts = project.artifacts();
+    let base = project.shell("ls build/rootfs/*/base.tar");
+    project.shell("sed -i s/hello/HELLO/ build/rootfs/*/base.tar");
+    let built = project.build(&[]);
+    let reason = format!("rootfs: started: `{}` is gone or was changed\n", base.trim());
+    assert!(built.stderr.contains(&reason), "{}", built.stderr);
+    assert_eq!(project.artifacts(), artifacts);
+    project.shell("gzip -dc rootfs.tar.gz | sed s/hello/howdy/ | gzip -n >new && mv new rootfs.tar.gz");
+    let built = project.build(&[]);
+    assert!(built.stderr.contains("rootfs: started: `rootfs.tar.gz` changed\n"), "{}", built.stderr);
 }
 
 #[test]

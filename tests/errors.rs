@@ -50,6 +50,18 @@ mod host {
     }
 
     #[test]
+    fn a_date_that_is_none() {
+        let project = Project::new();
+        assert_fails(
+            &project.outcome(project.bimg(BUILD).env("SOURCE_DATE_EPOCH", "yesterday")),
+            2,
+            "error: `SOURCE_DATE_EPOCH` is `yesterday`\n  \
+             caused by: it is not a number of seconds since 1970\n\n\
+             hint: unset it, or set it as `date +%s` prints it\n",
+        );
+    }
+
+    #[test]
     fn old_tools() {
         let project = Project::new();
         project.tool("make", "#!/bin/sh\necho GNU Make 3.81\n");
@@ -339,6 +351,37 @@ mod image {
         );
         assert!(!project.path("out/acme/acme.img").exists());
         project.build(&[]);
+    }
+
+    #[test]
+    fn a_full_disk() {
+        let project = Project::new();
+        project.build(&["--stage", "rootfs"]);
+        // A small tmpfs of our own, where the host lets us have one; `a_file_that_cannot_be_written_whole`
+        // needs nothing.
+        let private = if rustix::process::geteuid().is_root() { "unshare -m" } else { "unshare -rm" };
+        let script = format!(
+            "mkdir out && {private} sh -c 'mount -t tmpfs -o size=1M full out || exit 77; \
+             \"$0\" build --board acme; status=$?; ls -R out >&2; exit $status' \"$0\""
+        );
+        let outcome =
+            project.outcome(project.command("sh").args(["-c", &script, env!("CARGO_BIN_EXE_bimg")]));
+        if outcome.status == Some(77) || outcome.stderr.starts_with("unshare: ") {
+            return;
+        }
+        assert_fails(
+            &outcome,
+            1,
+            "sources: up to date\nkernel: up to date\nrootfs: up to date\n\
+             image: started: not built yet\nimage: failed after TIME\n\
+             error: stage `image` failed for board `acme`\n  \
+             caused by: cannot write the image `[DIR]/work/out/acme/acme.img`\n  \
+             caused by: cannot write partition `root`\n  \
+             caused by: cannot write `[DIR]/work/out/acme/acme.img.partial`\n  \
+             caused by: No space left on device\n\n\
+             hint: free some room on that disk, or point `--build-dir` and `--out` to another one\n\
+             out:\nacme\n\nout/acme:\n",
+        );
     }
 
     #[test]

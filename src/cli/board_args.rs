@@ -104,6 +104,7 @@ impl BuildArgs {
                 self.root_password_hash.as_deref(),
             )?,
             compress: self.compress,
+            epoch: BuildOptions::source_date_epoch()?,
             mode: self.sources.mode(),
         })
     }

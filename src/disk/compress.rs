@@ -33,6 +33,15 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// As `--compress` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::Xz => "xz",
+            Compression::Zstd => "zstd",
+            Compression::Gz => "gz",
+        }
+    }
+
     /// File name extension.
     pub fn extension(self) -> &'static str {
         match self {

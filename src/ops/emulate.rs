@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fsx;
 use crate::progress::Progress;
 use crate::units::ByteSize;
-use crate::workdir::Workdir;
+use crate::workdir::{Lock, Workdir};
 
 /// A kernel that is silent for this long has not started.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -100,6 +100,7 @@ pub fn run(
     let machine = machine(board, workdir)?;
     Manifest::load(&workdir.out_dir().join("manifest.json"), &board.name)?;
     let work = workdir.board_dir().join("run");
+    let _lock = Lock::take(&work.join("lock"), progress)?;
     let credential = Credential::throwaway(&machine.spec, &work)?;
     let image = workdir.image();
     let start = start(&image, &work, card_size, Some(&credential));
@@ -136,6 +137,7 @@ pub fn test(
     let machine = machine(board, workdir)?;
     let manifest = Manifest::load(&workdir.out_dir().join("manifest.json"), &board.name)?;
     let work = workdir.board_dir().join("test");
+    let _lock = Lock::take(&work.join("lock"), progress)?;
     let throwaway = match &options.ssh_key {
         Some(_) => None,
         None => Some(Credential::throwaway(&machine.spec, &work)?),

@@ -87,7 +87,7 @@ pub fn kernel_spec(options: &BuildOptions, sources: &Sources) -> Result<KernelSp
         load_address: None,
         dir: PathBuf::new(),
         log: options.workdir.log(Stage::Kernel.name()),
-        epoch: epoch(sources),
+        epoch: epoch(options, sources),
         jobs: options.jobs,
         ccache: options.ccache,
     };
@@ -96,8 +96,8 @@ pub fn kernel_spec(options: &BuildOptions, sources: &Sources) -> Result<KernelSp
 }
 
 /// SOURCE_DATE_EPOCH of a build: the user's, or the date of the kernel's source.
-pub fn epoch(sources: &Sources) -> i64 {
-    std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()).unwrap_or(sources.kernel.epoch)
+pub fn epoch(options: &BuildOptions, sources: &Sources) -> i64 {
+    options.epoch.unwrap_or(sources.kernel.epoch)
 }
 
 /// Names the build directory by what a kernel *is*, not by the state it is in: an edited fragment or

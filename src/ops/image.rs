@@ -93,7 +93,7 @@ impl<'a> Job<'a> {
             provision: options.provision.clone().over(board.rootfs.provision(&board.base)?),
             // RFC 1123 knows no underscore.
             hostname: board.name.replace('_', "-"),
-            epoch: Timestamp { secs: facts::epoch(sources), nanos: 0 },
+            epoch: Timestamp { secs: facts::epoch(options, sources), nanos: 0 },
             inputs: Inputs::default(),
         };
         job.inputs = job.gather()?;
@@ -362,7 +362,11 @@ struct SideFiles {
 
 impl SideFiles {
     fn new(image: &Path) -> Self {
-        let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", image.display()));
+        let beside = |suffix: &str| {
+            let mut name = image.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
         let dir = image.parent().unwrap_or(Path::new("."));
         let mut others = vec![dir.join("manifest.json"), dir.join("SHA256SUMS")];
         others.extend([".xz", ".zst", ".gz"].map(beside));

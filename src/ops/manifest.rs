@@ -118,7 +118,7 @@ fn module_name(line: &str) -> Option<String> {
     Some(name.replace('-', "_"))
 }
 
-/// The `bimg build` that makes the same image. Files and secrets are named by digest, not by place.
+/// The `bimg build` that makes the same artifacts. Files and secrets are named by digest, not by place.
 pub fn command(options: &BuildOptions) -> String {
     let mut words =
         vec!["bimg".into(), "build".into(), "--locked".into(), "--board".into(), options.board.name.clone()];
@@ -138,7 +138,14 @@ pub fn command(options: &BuildOptions) -> String {
     if provision.has_password() {
         words.extend(["--root-password-hash".to_string(), "HASH".to_string()]);
     }
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    if let Some(format) = options.compress {
+        words.extend(["--compress".to_string(), format.name().to_string()]);
+    }
+    let command = words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    match options.epoch {
+        Some(epoch) => format!("SOURCE_DATE_EPOCH={epoch} {command}"),
+        None => command,
+    }
 }
 
 /// The lock entries of a board's sources.

@@ -27,6 +27,7 @@ pub use update::update;
 
 use crate::board::Board;
 use crate::disk::Compression;
+use crate::error::{Error, Result};
 use crate::rootfs::Provision;
 use crate::source::Mode;
 use crate::workdir::Workdir;
@@ -48,8 +49,27 @@ pub struct BuildOptions {
     pub provision: Provision,
     /// Also write the image compressed.
     pub compress: Option<Compression>,
+    /// `SOURCE_DATE_EPOCH`, where the user says so: dates everything that has no date of its own.
+    pub epoch: Option<i64>,
     /// How sources may change.
     pub mode: Mode,
+}
+
+impl BuildOptions {
+    /// What the environment says for [`BuildOptions::epoch`]
+    /// (<https://reproducible-builds.org/specs/source-date-epoch/>).
+    pub fn source_date_epoch() -> Result<Option<i64>> {
+        let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let text = text.to_string_lossy();
+        match text.parse::<u32>() {
+            Ok(seconds) => Ok(Some(seconds.into())),
+            Err(_) => Err(Error::usage(format!("`SOURCE_DATE_EPOCH` is `{}`", text.escape_debug()))
+                .caused_by("it is not a number of seconds since 1970")
+                .hint("unset it, or set it as `date +%s` prints it")),
+        }
+    }
 }
 
 /// The stages, in order.

@@ -50,6 +50,11 @@ impl<'a> RootfsStage<'a> {
         Stamp::at(self.dir.join("stamp.json"))
     }
 
+    /// What this board's last base was made from: the shared directory is another one after every change.
+    fn last(&self) -> Stamp {
+        Stamp::at(self.workdir.stamp(Stage::Rootfs.name()))
+    }
+
     /// Labelled inputs, for the image's fingerprint.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
@@ -57,7 +62,12 @@ impl<'a> RootfsStage<'a> {
 
     /// Why the stage has to run; nothing when it is up to date.
     pub fn reasons(&self) -> Result<Vec<String>> {
-        self.stamp().reasons(&self.inputs)
+        let reasons = self.stamp().reasons(&self.inputs)?;
+        if reasons.is_empty() || self.stamp().is_there() {
+            return Ok(reasons);
+        }
+        let changes = self.last().reasons(&self.inputs)?;
+        Ok(if changes.is_empty() { reasons } else { changes })
     }
 
     /// Removes the base, so that the next build takes the newest packages.
@@ -98,12 +108,16 @@ impl<'a> RootfsStage<'a> {
         let _lock = Lock::take(&self.dir.join("lock"), progress)?;
         let fresh = self.reasons()?.is_empty();
         if !fresh {
+            if self.stamp().is_there() {
+                // Its inputs name the directory, so somebody has touched what it left.
+                fsx::remove_file(&self.dir.join("base.tar"))?;
+            }
             self.stamp().clear()?;
         }
         let base = self.base(progress)?;
         let grow = self.grow();
         let mut outputs: Vec<PathBuf> = match &base {
-            Base::Tar(path) if board.rootfs.kind == BaseKind::Debian => vec![path.clone()],
+            Base::Tar(path) if path.starts_with(&self.dir) => vec![path.clone()],
             _ => Vec::new(),
         };
         if let Some(grow) = &grow {
@@ -117,6 +131,9 @@ impl<'a> RootfsStage<'a> {
         }
         if !fresh {
             self.stamp().write(&self.inputs, &outputs)?;
+        }
+        if !self.last().reasons(&self.inputs)?.is_empty() {
+            self.last().write(&self.inputs, &[])?;
         }
         Ok(Prepared { base, grow })
     }

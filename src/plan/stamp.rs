@@ -133,6 +133,11 @@ impl Stamp {
             .collect())
     }
 
+    /// True when the stage has ended well before, whatever it was made from.
+    pub fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Forgets the stage: called before it starts.
     pub fn clear(&self) -> Result<()> {
         fsx::remove_file(&self.path)

@@ -54,7 +54,7 @@ pub fn prepare(
     let path = || profile.join(spec.path.as_deref().unwrap_or(Path::new("")));
     match spec.kind {
         BaseKind::Debian => debian::base_tar(spec, arch, dir, log, progress).map(Base::Tar),
-        BaseKind::Tar => tar::uncompressed(&path(), dir).map(Base::Tar),
+        BaseKind::Tar => tar::uncompressed(&path(), &dir.join("base.tar")).map(Base::Tar),
         BaseKind::Directory => Ok(Base::Directory(path())),
     }
 }

@@ -14,7 +14,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::tree::{Content, Inode, Kind, Meta, Timestamp, Tree, TreePath};
 use crate::{fsx, interrupt};
@@ -43,10 +42,10 @@ pub fn lay(tree: &mut Tree, path: &Path) -> Result<()> {
     lay_all().context(|| format!("cannot use the layer `{}`", path.display()))
 }
 
-/// The archive at `path` without compression: itself, or a copy below `cache` named by its content.
-pub fn uncompressed(path: &Path, cache: &Path) -> Result<PathBuf> {
+/// The archive at `path` without compression: itself, or `copy`, made unless it is there.
+pub fn uncompressed(path: &Path, copy: &Path) -> Result<PathBuf> {
     let mut magic = [0; 6];
-    let mut file = fsx::open(path)?;
+    let file = fsx::open(path)?;
     let n = file.read_at(&mut magic, 0).map_err(|cause| fsx::io_error("read", path, &cause))?;
     let open_decoder: fn(File) -> std::io::Result<Box<dyn Read>> = match &magic[..n] {
         [0x1f, 0x8b, ..] => |file| Ok(Box::new(flate2::read::MultiGzDecoder::new(file))),
@@ -60,16 +59,14 @@ pub fn uncompressed(path: &Path, cache: &Path) -> Result<PathBuf> {
         }
         _ => return Ok(path.to_owned()),
     };
-    let digest = Digest::of_reader(&mut file).map_err(|cause| fsx::io_error("read", path, &cause))?;
-    let target = cache.join(format!("{digest}.tar"));
-    if target.is_file() {
-        return Ok(target);
+    if copy.is_file() {
+        return Ok(copy.to_owned());
     }
     let broken = |cause: std::io::Error| {
         Error::new(format!("cannot decompress `{}`", path.display())).caused_by(fsx::describe(&cause))
     };
     let mut decoder = open_decoder(fsx::open(path)?).map_err(broken)?;
-    let mut output = fsx::AtomicFile::create(&target)?;
+    let mut output = fsx::AtomicFile::create(copy)?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         interrupt::check()?;
@@ -77,10 +74,10 @@ pub fn uncompressed(path: &Path, cache: &Path) -> Result<PathBuf> {
         if n == 0 {
             break;
         }
-        output.file().write_all(&buffer[..n]).map_err(|cause| fsx::io_error("write", &target, &cause))?;
+        output.file().write_all(&buffer[..n]).map_err(|cause| fsx::io_error("write", copy, &cause))?;
     }
     output.commit()?;
-    Ok(target)
+    Ok(copy.to_owned())
 }
 
 /// One entry, all its headers read.
