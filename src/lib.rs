@@ -7,6 +7,7 @@
 //! ```
 
 pub mod arch;
+pub mod ask;
 pub mod board;
 pub mod boot;
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod emulate;
 pub mod error;
 pub mod exec;
 pub mod filesystem;
+pub mod flash;
 pub mod fsx;
 pub mod interrupt;
 pub mod kernel;
@@ -26,6 +28,7 @@ pub mod plan;
 pub mod progress;
 pub mod rootfs;
 pub mod source;
+pub mod sums;
 pub mod toolchain;
 pub mod tree;
 pub mod ui;

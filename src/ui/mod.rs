@@ -8,6 +8,7 @@
 //! With `--json`, each event is a line on stdout ([`json`]). Everything but data goes to stderr.
 //! [`text`] holds the wording of every line as pure functions.
 
+pub mod ask;
 pub mod json;
 pub mod plain;
 pub mod terminal;
