@@ -48,6 +48,15 @@ impl DataFile {
     }
 }
 
+/// bimg's part of the user's configuration directory: `$XDG_CONFIG_HOME/bimg`, or `~/.config/bimg`.
+pub fn config_dir() -> Option<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+    config.map(|dir| dir.join("bimg"))
+}
+
 /// Where data files are looked for.
 #[derive(Debug, Clone)]
 pub struct DataDirs {
@@ -57,11 +66,7 @@ pub struct DataDirs {
 impl DataDirs {
     /// The user's: the working directory, then the configuration directory.
     pub fn user() -> Self {
-        let config = std::env::var_os("XDG_CONFIG_HOME")
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
-        DataDirs { dirs: std::iter::once(PathBuf::new()).chain(config.map(|dir| dir.join("bimg"))).collect() }
+        DataDirs { dirs: std::iter::once(PathBuf::new()).chain(config_dir()).collect() }
     }
 
     /// Only what is compiled in.

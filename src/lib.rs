@@ -27,6 +27,7 @@ pub mod ops;
 pub mod plan;
 pub mod progress;
 pub mod rootfs;
+pub mod signature;
 pub mod source;
 pub mod sums;
 pub mod toolchain;
