@@ -21,6 +21,7 @@ pub mod exec;
 pub mod filesystem;
 pub mod flash;
 pub mod fsx;
+pub mod image;
 pub mod interrupt;
 pub mod kernel;
 pub mod ops;

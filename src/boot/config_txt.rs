@@ -38,6 +38,35 @@ struct Facts {
 }
 
 impl Model {
+    /// All that are known.
+    pub const ALL: [Model; 2] = [Model::Pi3B, Model::Pi4B];
+
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Model::Pi3B => "Raspberry Pi 3 Model B",
+            Model::Pi4B => "Raspberry Pi 4 Model B",
+        }
+    }
+
+    /// The names of its DTB: the vendor kernel's, mainline's.
+    pub const fn dtbs(self) -> [&'static str; 2] {
+        self.facts().dtb
+    }
+
+    /// Files that its boot ROM and firmware load from the partition: of each list, one must be there.
+    pub const fn firmware(self) -> &'static [&'static [&'static str]] {
+        const START: &[&str] = &["start.elf", "start_x.elf", "start_db.elf", "start_cd.elf"];
+        const FIXUP: &[&str] = &["fixup.dat", "fixup_x.dat", "fixup_db.dat", "fixup_cd.dat"];
+        const START4: &[&str] = &["start4.elf", "start4x.elf", "start4db.elf", "start4cd.elf"];
+        const FIXUP4: &[&str] = &["fixup4.dat", "fixup4x.dat", "fixup4db.dat", "fixup4cd.dat"];
+        match self {
+            Model::Pi3B => &[&["bootcode.bin"], START, FIXUP],
+            // Its first stage is in an EEPROM.
+            Model::Pi4B => &[START4, FIXUP4],
+        }
+    }
+
     const fn facts(self) -> Facts {
         match self {
             Model::Pi3B => Facts {

@@ -72,6 +72,16 @@ impl PartitionType {
         KNOWN.iter().map(|(name, ..)| *name)
     }
 
+    /// The name of an MBR code, the first one where several mean the same.
+    pub fn name_of_code(code: u8) -> Option<&'static str> {
+        KNOWN.iter().find(|(_, mbr, _)| *mbr == Some(code)).map(|(name, ..)| *name)
+    }
+
+    /// The name of a GPT type.
+    pub fn name_of_guid(guid: &Uuid) -> Option<&'static str> {
+        KNOWN.iter().find(|(.., gpt)| gpt.as_ref() == Some(guid)).map(|(name, ..)| *name)
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text

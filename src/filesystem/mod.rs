@@ -12,6 +12,8 @@
 mod ext4;
 mod vfat;
 
+pub use vfat::Width;
+
 use crate::error::Result;
 use crate::tree::{Content, Timestamp, Tree};
 use crate::units::ByteSize;

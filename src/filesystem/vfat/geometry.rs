@@ -31,11 +31,34 @@ impl Width {
         }
     }
 
-    fn bits(self) -> u64 {
+    /// Bits of an entry as it is stored.
+    pub fn bits(self) -> u64 {
         match self {
             Width::Fat12 => 12,
             Width::Fat16 => 16,
             Width::Fat32 => 32,
+        }
+    }
+
+    /// The bits of an entry that mean something: FAT32 leaves its upper four alone.
+    pub fn mask(self) -> u32 {
+        match self {
+            Width::Fat12 => 0xFFF,
+            Width::Fat16 => 0xFFFF,
+            Width::Fat32 => 0x0FFF_FFFF,
+        }
+    }
+
+    /// The entry `index` of a table that starts with `table`; 0 past its end.
+    pub fn entry(self, table: &[u8], index: u64) -> u32 {
+        let byte = |at: u64| u32::from(table.get(at as usize).copied().unwrap_or(0));
+        let at = index * self.bits() / 8;
+        let pair = byte(at) | byte(at + 1) << 8;
+        match self {
+            Width::Fat12 if index % 2 == 1 => pair >> 4,
+            Width::Fat12 => pair & 0xFFF,
+            Width::Fat16 => pair,
+            Width::Fat32 => (pair | byte(at + 2) << 16 | byte(at + 3) << 24) & self.mask(),
         }
     }
 

@@ -1,0 +1,70 @@
+//! The Raspberry Pi's firmware: what `config.txt` leads to on each model that the partition has a DTB for.
+
+use std::io::Read as _;
+
+use super::{Chain, Entry, Finding, one_line};
+use crate::boot::config_txt::{self, Files, Model};
+use crate::error::Result;
+use crate::image::volume::{self, Kind, Volume};
+
+/// Bytes of a file that the firmware's choice depends on; kernels are not read for it.
+const MAX: u64 = 1 << 20;
+
+/// The files of a boot partition, as the firmware's rules ask for them.
+pub struct BootFiles<'a>(pub &'a dyn Volume);
+
+impl Files for BootFiles<'_> {
+    fn exists(&self, path: &str) -> bool {
+        matches!(self.0.entry(&volume::normal(path)), Ok(Some(entry)) if entry.kind == Kind::File)
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let path = volume::normal(path);
+        self.0
+            .open(&path)?
+            .take(MAX)
+            .read_to_end(&mut bytes)
+            .map_err(|cause| volume::cannot_read(&path).caused_by(crate::fsx::describe(&cause)))?;
+        Ok(bytes)
+    }
+}
+
+/// The chain of a partition; `None` when it is not a Raspberry Pi's.
+pub fn read(volume: &dyn Volume, mut chain: Chain) -> Option<Chain> {
+    let files = BootFiles(volume);
+    let is_pi = files.exists("config.txt")
+        || Model::ALL
+            .iter()
+            .any(|model| model.firmware().iter().any(|any| any.iter().any(|name| files.exists(name))));
+    if !is_pi {
+        return None;
+    }
+    let mut models: Vec<Model> =
+        Model::ALL.into_iter().filter(|model| model.dtbs().iter().any(|dtb| files.exists(dtb))).collect();
+    if models.is_empty() {
+        // A custom `device_tree=`, or none at all: say what the newest board would do.
+        models.push(Model::Pi4B);
+    }
+    for model in models {
+        match config_txt::choose(&files, model) {
+            Ok(choice) => chain.entries.push(Entry {
+                title: model.name().to_string(),
+                kernel: Some(volume::normal(&choice.kernel)),
+                initrd: choice.initramfs.iter().map(|path| volume::normal(path)).collect(),
+                dtb: choice.dtb.as_deref().map(volume::normal),
+                overlays: choice.overlays.iter().map(|overlay| volume::normal(&overlay.path)).collect(),
+                cmdline: Some(choice.cmdline),
+                needs: model
+                    .firmware()
+                    .iter()
+                    .map(|any| any.iter().map(ToString::to_string).collect())
+                    .collect(),
+            }),
+            Err(error) => {
+                chain.findings.push(Finding::error(format!("on a {}, {}", model.name(), one_line(&error))));
+            }
+        }
+    }
+    Some(chain)
+}

@@ -1,0 +1,162 @@
+//! Files and directories of ext2, ext3 and ext4, through the `ext4-view` crate.
+//!
+//! The crate believes some sizes that it reads; they are checked here before it is asked.
+
+use std::io::{self, Read};
+
+use ext4_view::{DirEntry, Ext4, Ext4Error, Ext4Read, FileType, Metadata};
+
+use super::super::read::{ReadAt, Source};
+use super::super::volume::{self, Entry, Kind, Volume};
+use super::Ext;
+use crate::error::{Error, Result};
+
+/// Longest target of a symbolic link.
+const MAX_TARGET: u64 = 4096;
+
+/// An ext filesystem for reading.
+pub struct ExtVolume {
+    inner: Ext4,
+}
+
+/// The reader that the crate wants.
+struct Reader(Source);
+
+impl Ext4Read for Reader {
+    fn read(
+        &mut self,
+        start: u64,
+        buffer: &mut [u8],
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.read_exact_at(start, buffer)?)
+    }
+}
+
+impl ExtVolume {
+    /// Of a partition that holds one; `None` for any other.
+    pub fn open(source: Source) -> Result<Option<Self>> {
+        let failed =
+            |cause: &dyn std::fmt::Display| Error::new("cannot read the filesystem").caused_by(cause);
+        let Some(ext) = Ext::read(&source).map_err(|cause| failed(&crate::fsx::describe(&cause)))? else {
+            return Ok(None);
+        };
+        if ext.size() > source.len() {
+            return Err(failed(&format!(
+                "it has {} bytes by its own account, but there are only {}",
+                ext.size(),
+                source.len()
+            )));
+        }
+        let inner = Ext4::load(Box::new(Reader(source))).map_err(|cause| failed(&cause))?;
+        Ok(Some(ExtVolume { inner }))
+    }
+
+    /// No link may be followed on the way: the crate would read targets of any length.
+    fn metadata(&self, path: &str) -> Result<Option<Metadata>> {
+        let mut at = String::from("/");
+        let look = |at: &str| match self.inner.symlink_metadata(at) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(Ext4Error::NotFound | Ext4Error::NotADirectory | Ext4Error::MalformedPath) => Ok(None),
+            Err(cause) => Err(volume::cannot_read(path).caused_by(cause)),
+        };
+        let mut found = look(&at)?;
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            if !found.is_some_and(|found| found.is_dir()) {
+                return Ok(None);
+            }
+            if at.len() > 1 {
+                at.push('/');
+            }
+            at.push_str(part);
+            found = look(&at)?;
+        }
+        Ok(found)
+    }
+}
+
+fn entry(name: &str, metadata: &Metadata) -> Entry {
+    let kind = match metadata.file_type() {
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        FileType::CharacterDevice => Kind::CharDevice,
+        FileType::BlockDevice => Kind::BlockDevice,
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+        FileType::Regular => Kind::File,
+    };
+    Entry {
+        name: name.to_string(),
+        kind,
+        size: if matches!(kind, Kind::File | Kind::Symlink) { metadata.len() } else { 0 },
+        mode: u32::from(metadata.mode()),
+        owner: Some((metadata.uid(), metadata.gid())),
+        mtime: Some(metadata.modified().seconds()),
+    }
+}
+
+fn name(entry: &DirEntry) -> String {
+    entry.file_name().as_str().map_or_else(|_| entry.file_name().display().to_string(), str::to_string)
+}
+
+impl Volume for ExtVolume {
+    fn list(&self, path: &str) -> Result<Vec<Entry>> {
+        let failed = |cause: Ext4Error| volume::cannot_read(path).caused_by(cause);
+        match self.metadata(path)? {
+            None => return Err(volume::not_there(path)),
+            Some(found) if !found.is_dir() => {
+                return Err(volume::cannot_read(path).caused_by("it is not a directory"));
+            }
+            Some(_) => {}
+        }
+        let mut entries = Vec::new();
+        for found in self.inner.read_dir(&absolute(path)).map_err(failed)? {
+            let found = found.map_err(failed)?;
+            let name = name(&found);
+            if name != "." && name != ".." {
+                entries.push(entry(&name, &found.metadata().map_err(failed)?));
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn entry(&self, path: &str) -> Result<Option<Entry>> {
+        Ok(self.metadata(path)?.map(|found| entry(path.rsplit('/').next().unwrap_or_default(), &found)))
+    }
+
+    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>> {
+        match self.metadata(path)? {
+            None => Err(volume::not_there(path)),
+            Some(found) if found.file_type().is_regular_file() => {
+                let file = self.inner.open(&absolute(path));
+                Ok(Box::new(Content(file.map_err(|cause| volume::cannot_read(path).caused_by(cause))?)))
+            }
+            Some(_) => Err(volume::cannot_read(path).caused_by("it is not a file")),
+        }
+    }
+
+    fn target(&self, path: &str) -> Result<String> {
+        let found = self.metadata(path)?.ok_or_else(|| volume::not_there(path))?;
+        if found.len() > MAX_TARGET {
+            return Err(volume::cannot_read(path).caused_by("the target of the link is too long"));
+        }
+        let target = self
+            .inner
+            .read_link(&absolute(path))
+            .map_err(|cause| volume::cannot_read(path).caused_by(cause))?;
+        Ok(target.to_str().map_or_else(|_| target.display().to_string(), str::to_string))
+    }
+}
+
+fn absolute(path: &str) -> String {
+    format!("/{path}")
+}
+
+/// A file's content.
+struct Content(ext4_view::File);
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_bytes(buffer).map_err(io::Error::other)
+    }
+}

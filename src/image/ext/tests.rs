@@ -1,0 +1,152 @@
+//! Filesystems made by mke2fs with every feature that moves things; dumpe2fs is the judge of the map.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::exec::Cmd;
+use crate::image::Random;
+use crate::image::read::Source;
+use crate::image::volume::{self, Kind, Volume};
+
+fn made(dir: &std::path::Path, args: &[&str], size: &str) -> std::path::PathBuf {
+    let (disk, tree) = (dir.join("ext"), dir.join("tree"));
+    if !tree.exists() {
+        std::fs::create_dir_all(tree.join("lib/modules")).unwrap();
+        for i in 0..40 {
+            std::fs::write(tree.join(format!("lib/file{i}")), vec![i as u8; i * 3001]).unwrap();
+        }
+        std::os::unix::fs::symlink("/lib/file7", tree.join("link")).unwrap();
+        std::os::unix::fs::symlink("lib", tree.join("dir")).unwrap();
+        std::os::unix::fs::symlink("loop", tree.join("loop")).unwrap();
+    }
+    let _ = std::fs::remove_file(&disk);
+    let mke2fs = Cmd::new("mke2fs").args(["-q", "-F", "-L", "root", "-d"]).arg(&tree).args(args);
+    mke2fs.arg(&disk).arg(size).check().unwrap();
+    disk
+}
+
+const KINDS: [(&[&str], &str); 11] = [
+    (&["-t", "ext4"], "64M"),
+    (&["-t", "ext2", "-b", "1024"], "20M"),
+    (&["-t", "ext3", "-b", "1024"], "40M"),
+    (&["-t", "ext4", "-O", "64bit,^flex_bg", "-b", "1024"], "48M"),
+    (&["-t", "ext4", "-O", "^64bit,^metadata_csum,uninit_bg", "-b", "2048", "-g", "4096"], "64M"),
+    (&["-t", "ext4", "-O", "meta_bg,^resize_inode", "-b", "1024", "-g", "256"], "48M"),
+    (&["-t", "ext4", "-O", "^sparse_super,^resize_inode", "-b", "1024"], "48M"),
+    (&["-t", "ext4", "-O", "sparse_super2", "-b", "1024"], "64M"),
+    (&["-t", "ext4", "-O", "bigalloc", "-C", "65536"], "128M"),
+    (&["-t", "ext4", "-b", "4096", "-g", "2048", "-G", "4"], "128M"),
+    (&["-t", "ext4", "-b", "1024", "-m", "0", "-N", "64"], "8M"),
+];
+
+/// Free blocks as dumpe2fs lists them by group.
+fn free_by_dumpe2fs(disk: &std::path::Path, ratio: u64) -> BTreeSet<u64> {
+    let dump = Cmd::new("dumpe2fs").arg(disk).check().unwrap().text();
+    let lists = dump.lines().filter_map(|line| line.strip_prefix("  Free blocks: "));
+    let mut free = BTreeSet::new();
+    for range in lists.flat_map(|list| list.split(", ")).filter(|range| !range.trim().is_empty()) {
+        let (first, last) = range.trim().split_once('-').unwrap_or((range.trim(), range.trim()));
+        // It names the last cluster by its first block.
+        free.extend(first.parse::<u64>().unwrap()..=last.parse::<u64>().unwrap() | (ratio - 1));
+    }
+    free
+}
+
+#[test]
+fn the_map_of_used_blocks_is_that_of_dumpe2fs() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, size) in KINDS {
+        let disk = made(dir.path(), args, size);
+        let bytes = std::fs::read(&disk).unwrap();
+        let ext = Ext::read(&bytes).unwrap().unwrap_or_else(|| panic!("{args:?}"));
+        assert_eq!((ext.label.as_str(), ext.size()), ("root", bytes.len() as u64), "{args:?}");
+        let mut used = BTreeSet::new();
+        let mut last = 0;
+        ext.used(&bytes, &mut |run| {
+            assert!(run.start >= last && run.end > run.start, "{args:?} {run:?}");
+            last = run.end;
+            used.extend(run);
+        })
+        .unwrap();
+        let free = free_by_dumpe2fs(&disk, ext.ratio);
+        let wrong: Vec<u64> =
+            (0..ext.blocks).filter(|block| used.contains(block) == free.contains(block)).collect();
+        assert!(wrong.is_empty(), "{args:?}: {wrong:?}");
+        // The superblock counts the same.
+        assert_eq!(ext.used_bytes(), (ext.blocks - free.len() as u64) * ext.block, "{args:?}");
+        let version = if args[1] == "ext4" { "ext4" } else { args[1] };
+        assert_eq!(ext.name(), version);
+    }
+}
+
+/// What lies in blocks that are not used does not matter.
+#[test]
+fn nothing_is_missed_when_free_blocks_hold_rubbish() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, size) in KINDS {
+        let disk = made(dir.path(), args, size);
+        let bytes = std::fs::read(&disk).unwrap();
+        let ext = Ext::read(&bytes).unwrap().unwrap();
+        let mut wiped = vec![0xA5; bytes.len()];
+        ext.used(&bytes, &mut |run| {
+            let range = (run.start * ext.block) as usize..(run.end * ext.block) as usize;
+            wiped[range.clone()].copy_from_slice(&bytes[range]);
+        })
+        .unwrap();
+        std::fs::write(&disk, &wiped).unwrap();
+        let fsck = Cmd::new("e2fsck").arg("-fn").arg(&disk).output().unwrap();
+        assert!(fsck.status.success(), "{args:?}: {}", fsck.text());
+    }
+}
+
+#[test]
+fn files_links_and_loops() {
+    let dir = tempfile::tempdir().unwrap();
+    let source: Source = Arc::new(std::fs::read(made(dir.path(), KINDS[0].0, "64M")).unwrap());
+    let ext = ExtVolume::open(source).unwrap().unwrap();
+    assert_eq!(ext.read("lib/file7", u64::MAX).unwrap(), vec![7; 21007]);
+    assert_eq!(ext.read("lib/file7", 5).unwrap(), [7; 5]);
+    assert_eq!(ext.list("lib").unwrap().len(), 41);
+    assert_eq!(ext.target("link").unwrap(), "/lib/file7");
+    let (path, entry) = volume::resolve(&ext, "dir/../dir/file3").unwrap().unwrap();
+    assert_eq!((path.as_str(), entry.size), ("lib/file3", 9003));
+    assert_eq!(volume::resolve(&ext, "link").unwrap().unwrap().0, "lib/file7");
+    assert_eq!(volume::resolve(&ext, "link/x").unwrap(), None);
+    assert_eq!(volume::resolve(&ext, "").unwrap().unwrap().1.kind, Kind::Directory);
+    // A link on the way is the caller's to follow.
+    assert_eq!(ext.entry("dir/file3").unwrap(), None);
+    assert_eq!(
+        volume::resolve(&ext, "loop").unwrap_err().to_string(),
+        "cannot read `/loop` in the image\n  caused by: too many symbolic links follow each other"
+    );
+    assert_eq!(
+        ext.open("lib").err().unwrap().to_string(),
+        "cannot read `/lib` in the image\n  caused by: it is not a file"
+    );
+    assert_eq!(
+        ext.list("gone").err().unwrap().to_string(),
+        "cannot read `/gone` in the image\n  caused by: it is not there"
+    );
+}
+
+#[test]
+fn random_damage_never_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, size) in [KINDS[1], KINDS[5], KINDS[10]] {
+        let good = std::fs::read(made(dir.path(), args, size)).unwrap();
+        let mut random = Random(3);
+        for _ in 0..200 {
+            let mut bytes = good.clone();
+            for _ in 0..4 {
+                let reach = [0x180, 0x2000][random.below(2) as usize];
+                let at = 1024 + random.below(reach);
+                bytes[at as usize] = random.below(256) as u8;
+            }
+            let Some(ext) = Ext::read(&bytes).unwrap() else { continue };
+            let mut total = 0;
+            let _ = ext.used(&bytes, &mut |run| total += run.end - run.start);
+            assert!(total <= ext.blocks);
+        }
+    }
+}

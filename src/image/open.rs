@@ -1,0 +1,149 @@
+//! An image taken apart: its table, what each partition holds, and the filesystems that can be read.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::ext::ExtVolume;
+use super::fat::FatVolume;
+use super::probe::{self, Content};
+use super::read::{Disk, ReadAt, Source, Window};
+use super::table::{self, Partition, Table};
+use super::volume::Volume;
+use crate::error::{Error, Result, nearest};
+use crate::fsx;
+
+/// An image for reading.
+pub struct Image {
+    /// Its bytes.
+    pub source: Source,
+    /// Its partition table.
+    pub table: Table,
+    /// What holds something: each partition, or the whole of an image without a table.
+    pub parts: Vec<Part>,
+}
+
+/// A partition, or the whole image when it has no table.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Number in the table; 0 for the whole image.
+    pub number: u32,
+    /// Its entry in the table.
+    pub entry: Option<Partition>,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+    /// What it holds, if that has a name.
+    pub content: Option<Content>,
+}
+
+impl Part {
+    /// Name in the table, else the filesystem's label.
+    pub fn name(&self) -> &str {
+        match (&self.entry, &self.content) {
+            (Some(entry), _) if !entry.name.is_empty() => &entry.name,
+            (_, Some(content)) => &content.label,
+            _ => "",
+        }
+    }
+
+    /// For messages: ``partition 2 `root` ``, `the image`.
+    pub fn describe(&self) -> String {
+        if self.number == 0 {
+            return "the image".to_string();
+        }
+        match self.name() {
+            "" => format!("partition {}", self.number),
+            name => format!("partition {} `{}`", self.number, name.escape_debug()),
+        }
+    }
+}
+
+impl Image {
+    /// Opens an image file or block device.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::new(Arc::new(Disk::open(path)?)).map_err(|cause| fsx::io_error("read", path, &cause))
+    }
+
+    /// Takes apart what can be read at random.
+    pub fn new(source: Source) -> io::Result<Self> {
+        let table = table::read(&source)?;
+        let mut parts = Vec::new();
+        let placed = |it: &Partition| (it.number, Some(it.clone()), it.start.0, it.size.0);
+        let mut ranges: Vec<_> = table.contents().map(placed).collect();
+        if table.kind == table::Kind::None {
+            ranges.push((0, None, 0, source.len()));
+        }
+        for (number, entry, start, len) in ranges {
+            let window: Source = Arc::new(Window::new(source.clone(), start, len));
+            parts.push(Part { number, entry, start, len, content: probe::probe(&window)? });
+        }
+        Ok(Image { source, table, parts })
+    }
+
+    /// The bytes of a part.
+    pub fn bytes(&self, part: &Part) -> Source {
+        Arc::new(Window::new(self.source.clone(), part.start, part.len))
+    }
+
+    /// The filesystem in a part, for reading; `None` when there is none that can be read.
+    pub fn volume(&self, part: &Part) -> Result<Option<Box<dyn Volume>>> {
+        let source = self.bytes(part);
+        let in_part =
+            |error: Error| error.context(format!("cannot open the filesystem of {}", part.describe()));
+        let fat = FatVolume::open(source.clone()).map_err(|cause| {
+            in_part(Error::new("cannot read the filesystem").caused_by(fsx::describe(&cause)))
+        })?;
+        if let Some(fat) = fat {
+            return Ok(Some(Box::new(fat)));
+        }
+        match ExtVolume::open(source).map_err(in_part)? {
+            Some(ext) => Ok(Some(Box::new(ext))),
+            None => Ok(None),
+        }
+    }
+
+    /// The part that a person names: by number, by name in the table, or by label.
+    pub fn find(&self, name: &str) -> Result<&Part> {
+        let is_whole = |part: &&Part| part.number == 0 && name.is_empty();
+        let by_number = |part: &&Part| name.parse() == Ok(part.number);
+        let by_name = |part: &&Part| part.entry.as_ref().is_some_and(|entry| entry.name == name);
+        let by_label = |part: &&Part| part.content.as_ref().is_some_and(|content| content.label == name);
+        let labelled: Vec<&Part> = self.parts.iter().filter(by_label).collect();
+        let mut parts = self.parts.iter();
+        let found = parts.clone().find(is_whole).or_else(|| parts.clone().find(by_number));
+        if let Some(part) = found.or_else(|| parts.find(by_name)) {
+            return Ok(part);
+        }
+        match labelled.as_slice() {
+            [part] => Ok(part),
+            [] => Err(self.unknown(name)),
+            several => {
+                let numbers: Vec<String> = several.iter().map(|part| part.number.to_string()).collect();
+                Err(Error::usage(format!("several partitions have the label `{}`", name.escape_debug()))
+                    .hint(format!("name it by its number: {}", numbers.join(", "))))
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let error = Error::usage(format!("the image has no partition `{}`", name.escape_debug()));
+        let names = || self.parts.iter().map(Part::name).filter(|name| !name.is_empty());
+        if let Some(near) = nearest(name, names()) {
+            return error.hint(format!("did you mean `{}`?", near.escape_debug()));
+        }
+        let all: Vec<String> = self
+            .parts
+            .iter()
+            .map(|part| match part.name() {
+                "" => part.number.to_string(),
+                name => format!("{} (`{}`)", part.number, name.escape_debug()),
+            })
+            .collect();
+        error.hint(match all.as_slice() {
+            [] => "its partition table is empty".to_string(),
+            all => format!("there are: {}", all.join(", ")),
+        })
+    }
+}

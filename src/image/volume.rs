@@ -1,0 +1,173 @@
+//! A filesystem inside an image, for reading: one file per filesystem behind one trait.
+//!
+//! Paths are relative to the filesystem's root and `/`-separated; the root itself is `""`.
+
+use std::io::Read;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Symbolic links followed on one path; Linux has the same limit.
+const MAX_LINKS: usize = 40;
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Character device.
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+    /// Named pipe.
+    Fifo,
+    /// Socket.
+    Socket,
+}
+
+impl Kind {
+    /// As `ls -l` shows it.
+    pub fn letter(self) -> char {
+        match self {
+            Kind::File => '-',
+            Kind::Directory => 'd',
+            Kind::Symlink => 'l',
+            Kind::CharDevice => 'c',
+            Kind::BlockDevice => 'b',
+            Kind::Fifo => 'p',
+            Kind::Socket => 's',
+        }
+    }
+
+    /// For messages: `a directory`.
+    pub fn article(self) -> &'static str {
+        match self {
+            Kind::File => "a file",
+            Kind::Directory => "a directory",
+            Kind::Symlink => "a symbolic link",
+            Kind::CharDevice => "a character device",
+            Kind::BlockDevice => "a block device",
+            Kind::Fifo => "a named pipe",
+            Kind::Socket => "a socket",
+        }
+    }
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name; what is not UTF-8 has replacement characters.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of a file, or of a link's target.
+    pub size: u64,
+    /// The lower 12 mode bits.
+    pub mode: u32,
+    /// Owner and group; FAT has none.
+    pub owner: Option<(u32, u32)>,
+    /// Modification time in seconds since 1970, where it can be told.
+    pub mtime: Option<i64>,
+}
+
+/// A filesystem that can be read.
+pub trait Volume {
+    /// What is in a directory, sorted by name, without `.` and `..`.
+    fn list(&self, path: &str) -> Result<Vec<Entry>>;
+
+    /// What a path names, no link followed at its end; `None` when there is no such thing.
+    fn entry(&self, path: &str) -> Result<Option<Entry>>;
+
+    /// A regular file's content.
+    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>>;
+
+    /// A symbolic link's target.
+    fn target(&self, path: &str) -> Result<String>;
+
+    /// Up to `limit` bytes of a file.
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path)?
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|cause| cannot_read(path).caused_by(crate::fsx::describe(&cause)))?;
+        Ok(bytes)
+    }
+}
+
+/// The outer line of a failure to read something in a filesystem.
+pub fn cannot_read(path: &str) -> Error {
+    Error::new(format!("cannot read `/{}` in the image", path.escape_debug()))
+}
+
+/// The error of a path that names nothing.
+pub fn not_there(path: &str) -> Error {
+    cannot_read(path).caused_by("it is not there")
+}
+
+/// Makes a path as the functions here take it: no leading, doubled or trailing `/`, no `.`; `..` goes up, and stays at
+/// the root there.
+pub fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
+}
+
+/// `directory/name`, or the name alone at the root.
+pub fn join(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_string() } else { format!("{directory}/{name}") }
+}
+
+/// Follows symbolic links as a kernel would that has this filesystem as its root; what the last one
+/// leads to is returned with its own path. `None` when something on the way is not there.
+pub fn resolve(volume: &dyn Volume, path: &str) -> Result<Option<(String, Entry)>> {
+    let mut todo: Vec<String> = parts(path);
+    let mut done = String::new();
+    let mut links = 0;
+    let mut last = volume.entry("")?;
+    while let Some(part) = todo.pop() {
+        if part == ".." {
+            done = done.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_string());
+            last = volume.entry(&done)?;
+            continue;
+        }
+        let here = join(&done, &part);
+        let Some(entry) = volume.entry(&here)? else { return Ok(None) };
+        if entry.kind == Kind::Symlink {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(cannot_read(path).caused_by("too many symbolic links follow each other"));
+            }
+            let target = volume.target(&here)?;
+            if target.starts_with('/') {
+                done.clear();
+                last = volume.entry("")?;
+            }
+            todo.extend(parts(&target));
+        } else {
+            if !todo.is_empty() && entry.kind != Kind::Directory {
+                return Ok(None);
+            }
+            done = here;
+            last = Some(entry);
+        }
+    }
+    Ok(last.map(|entry| (done, entry)))
+}
+
+/// The components of a path, the first one last.
+fn parts(path: &str) -> Vec<String> {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".").rev().map(str::to_string).collect()
+}
