@@ -26,14 +26,10 @@ fn tree(layer: &Path) -> Result<Tree> {
 
 fn partition(name: &str, kind: &str, format: Kind, size: Size, tree: Tree) -> Result<PartitionSpec> {
     Ok(PartitionSpec {
-        name: name.to_string(),
-        kind: PartitionType::parse(kind)?,
         bootable: name == "boot",
-        offset: None,
         size,
-        uuid: None,
         fill: Fill::Filesystem { kind: format, label: name.to_string(), tree: Some(tree) },
-        origin: None,
+        ..PartitionSpec::new(name, PartitionType::parse(kind)?)
     })
 }
 
@@ -45,14 +41,7 @@ fn main() -> Result<()> {
     let boot = partition("boot", "esp", Kind::Fat32, Size::Fixed(ByteSize::mib(40)), tree(boot.as_ref())?)?;
     let room = Size::Auto { room: ByteSize::mib(64) };
     let root = partition("root", "linux-root-arm64", Kind::Ext4, room, tree(root.as_ref())?)?;
-    let spec = DiskSpec {
-        table: Table::Gpt,
-        size: None,
-        align: DiskSpec::ALIGN,
-        partitions: vec![boot, root],
-        blobs: Vec::new(),
-        seed: Digest::of(b"bench"),
-    };
+    let spec = DiskSpec { partitions: vec![boot, root], ..DiskSpec::new(Table::Gpt, Digest::of(b"bench")) };
     let out = Path::new(out);
     let facts = disk::write(&spec, &disk::layout(&spec)?, out, &Silent)?;
     fsx::write_atomic(&out.with_extension("bmap"), facts.bmap().as_bytes())?;

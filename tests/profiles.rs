@@ -120,7 +120,7 @@ mod profile {
         refused(
             "table = \"gpt\"",
             "table = \"gtp\"",
-            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `gtp`, expected `mbr` or `gpt`\n  \
+            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `gtp`, expected one of `mbr`, `gpt`, `hybrid`, `none`\n  \
              --> boards/acme.toml:17:9\n   |\n17 | table = \"gtp\"\n   |         ^^^^^ here\n\n\
              hint: did you mean `gpt`?\n",
         );
@@ -132,7 +132,7 @@ mod profile {
             "size = \"8M\"",
             "size = true",
             "error: `boards/acme.toml` is not a valid profile\n  \
-             caused by: expected a size such as `64M` or a number of bytes\n  \
+             caused by: expected a size such as `64M`, a number of bytes, or `rest`\n  \
              --> boards/acme.toml:24:8\n   |\n24 | size = true\n   |        ^^^^ here\n",
         );
         refused(

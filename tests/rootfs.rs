@@ -49,21 +49,13 @@ fn delicate_tar(path: &Path) {
 
 fn image(dir: &Path, table: Table, tree: Tree) -> PathBuf {
     let spec = DiskSpec {
-        table,
-        size: None,
-        align: DiskSpec::ALIGN,
         partitions: vec![PartitionSpec {
-            name: "root".into(),
-            kind: PartitionType::parse("linux").unwrap(),
-            bootable: false,
             offset: Some(ByteSize(ROOT)),
             size: Size::Auto { room: ByteSize::mib(16) },
-            uuid: None,
             fill: Fill::Filesystem { kind: filesystem::Kind::Ext4, label: "root".into(), tree: Some(tree) },
-            origin: None,
+            ..PartitionSpec::new("root", PartitionType::parse("linux").unwrap())
         }],
-        blobs: Vec::new(),
-        seed: Digest::of(b"rootfs"),
+        ..DiskSpec::new(table, Digest::of(b"rootfs"))
     };
     let path = dir.join("card.img");
     let layout = disk::layout(&spec).unwrap();

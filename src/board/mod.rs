@@ -7,6 +7,7 @@
 //! A [`Board`] is complete and consistent: every name in it means something, every size is possible.
 //! What it refers to by file (fragments, overlays) has been read, so later stages do not look it up.
 
+mod disk;
 mod find;
 mod raw;
 mod resolve;
@@ -16,18 +17,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 pub use find::{Select, names};
-pub use raw::{Content, Filesystem, RawBoard};
+pub use raw::{Content, Filesystem, PartitionSize, RawBoard};
 
 use crate::arch::Arch;
 use crate::boot::BootSpec;
 use crate::data::{DataDirs, DataFile};
-use crate::disk::{PartitionType, Table};
+use crate::disk::{Attribute, PartitionType, Table};
 use crate::emulate::EmulatorSpec;
 use crate::error::Result;
 use crate::rootfs::RootfsSpec;
 use crate::source::Source;
 use crate::toolchain::Toolchain;
+use crate::tree::TreePath;
 use crate::units::ByteSize;
 
 /// A board, ready to be planned.
@@ -102,10 +106,37 @@ pub struct Disk {
     pub size: Option<ByteSize>,
     /// Alignment of partitions.
     pub align: ByteSize,
+    /// GUID of the disk, if given.
+    pub uuid: Option<Uuid>,
+    /// Disk signature, if given.
+    pub signature: Option<u32>,
+    /// Where the entries of the GPT lie.
+    pub gpt_location: ByteSize,
+    /// Whether the GPT has its copy at the end.
+    pub gpt_backup: bool,
     /// Partitions in table order.
     pub partitions: Vec<Partition>,
     /// Raw blobs.
     pub blobs: Vec<Blob>,
+}
+
+impl Disk {
+    /// The first partition with that content.
+    pub fn holding(&self, wanted: Content) -> Option<&Partition> {
+        self.partitions.iter().find(
+            |it| matches!(&it.fill, Fill::Filesystem { content: Some(content), .. } if *content == wanted),
+        )
+    }
+
+    /// Every file that is laid on the disk or into a filesystem as it is.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let partitions = self.partitions.iter().flat_map(|partition| match &partition.fill {
+            Fill::Raw(file) => vec![file],
+            Fill::Filesystem { files, .. } => files.values().collect(),
+            Fill::Empty => Vec::new(),
+        });
+        partitions.chain(self.blobs.iter().filter_map(|blob| blob.file.as_ref()))
+    }
 }
 
 /// A partition of a board.
@@ -115,16 +146,28 @@ pub struct Partition {
     pub name: String,
     /// Type.
     pub kind: PartitionType,
+    /// Type in the MBR of a hybrid table.
+    pub mbr_kind: Option<PartitionType>,
+    /// Number, if given.
+    pub number: Option<u32>,
+    /// Inside the extended partition.
+    pub logical: bool,
     /// What is written into it.
     pub fill: Fill,
-    /// Fixed size, or room to add.
-    pub size: Option<ByteSize>,
+    /// Byte that everything behind raw content reads as.
+    pub fill_byte: Option<u8>,
+    /// Size, if given.
+    pub size: Option<PartitionSize>,
     /// Free room beyond what the content needs.
     pub room: Option<ByteSize>,
     /// Fixed offset.
     pub offset: Option<ByteSize>,
+    /// Alignment instead of the disk's.
+    pub align: Option<ByteSize>,
     /// Bootable.
     pub bootable: bool,
+    /// Other attributes.
+    pub attributes: Vec<Attribute>,
     /// UUID, if given.
     pub uuid: Option<String>,
     /// Where the profile says it.
@@ -140,8 +183,10 @@ pub enum Fill {
         kind: Filesystem,
         /// Label.
         label: String,
-        /// What it holds; `None` for an empty one.
+        /// What it holds; `None` for nothing but `files`.
         content: Option<Content>,
+        /// Files and directories laid over that, by their path in it.
+        files: BTreeMap<TreePath, FileRef>,
     },
     /// Bytes from a file.
     Raw(FileRef),
@@ -177,10 +222,18 @@ impl fmt::Display for FileRef {
 pub struct Blob {
     /// Name.
     pub name: String,
+    /// The partition that it lies in.
+    pub partition: Option<String>,
     /// Content.
-    pub file: FileRef,
-    /// Offset from the start of the disk.
+    pub file: Option<FileRef>,
+    /// Offset from the start of the disk, or of that partition.
     pub offset: ByteSize,
+    /// Room set aside for it.
+    pub size: Option<ByteSize>,
+    /// Byte that everything behind the content reads as.
+    pub fill_byte: Option<u8>,
+    /// Ranges that others may cover.
+    pub holes: Vec<(ByteSize, ByteSize)>,
     /// Where the profile says it.
     pub origin: String,
 }
@@ -190,6 +243,13 @@ impl Board {
     pub fn load(select: &Select<'_>, dirs: &DataDirs) -> Result<Board> {
         let loaded = find::load(select.board, dirs)?;
         resolve::resolve(loaded, select.variant, dirs)
+    }
+}
+
+impl Disk {
+    /// Reads the disk of a profile that need not say anything else, for images made of files alone.
+    pub fn load(profile: &str, dirs: &DataDirs) -> Result<Disk> {
+        resolve::disk_alone(find::load(profile, dirs)?, dirs)
     }
 }
 

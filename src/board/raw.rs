@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::text::At;
 use crate::arch::Arch;
 use crate::boot::BootSpec;
-use crate::disk::Table;
+use crate::disk::{Attribute, Table};
 use crate::emulate::EmulatorSpec;
 use crate::filesystem;
 use crate::rootfs::RootfsSpec;
@@ -134,14 +135,22 @@ pub struct RawVariant {
 
 /// The disk.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawDisk {
-    /// Kind of partition table.
+    /// Kind of partition table: `mbr`, `gpt`, `hybrid` (both) or `none`.
     pub table: Option<At<Table>>,
     /// Size of the whole image; by default what the partitions need.
     pub size: Option<At<ByteSize>>,
-    /// Alignment of partitions; 4M by default, the erase block of most cards.
+    /// Alignment of partitions and of sizes by content; 4M by default, the erase block of most cards.
     pub align: Option<At<ByteSize>>,
+    /// GUID of the disk; by default derived from the content (GPT).
+    pub uuid: Option<At<String>>,
+    /// Disk signature, e.g. `0x1234abcd`; by default derived from the content (MBR).
+    pub signature: Option<At<u32>>,
+    /// Where the entries of the GPT lie; 1K by default. Moved for boards that want their boot loader there.
+    pub gpt_location: Option<At<ByteSize>>,
+    /// Whether the GPT has its copy at the end of the disk; true by default.
+    pub gpt_backup: Option<At<bool>>,
     /// Partitions in table order.
     pub partition: Option<Vec<At<RawPartition>>>,
     /// Raw data at fixed offsets, e.g. boot loaders.
@@ -150,32 +159,88 @@ pub struct RawDisk {
 
 /// A partition.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawPartition {
-    /// Name: in the GPT, in messages, and for `content = "boot"` and `"root"` what it is filled with.
+    /// Name: in the GPT, in messages, and what its identifiers derive from.
     pub name: At<String>,
     /// Type by name (`esp`, `fat`, `linux`, `linux-root-arm64`, ...), MBR code (`0x0c`) or GUID.
     #[serde(rename = "type")]
     pub kind: Option<At<String>>,
+    /// Type in the MBR of a hybrid table; without it the partition is in the GPT alone.
+    pub mbr_type: Option<At<String>>,
+    /// Number in the table; by default the lowest free one.
+    pub number: Option<u32>,
+    /// Inside the extended partition (MBR), which is made for it.
+    #[serde(default)]
+    pub logical: bool,
     /// Filesystem written into it.
     pub filesystem: Option<At<Filesystem>>,
-    /// What it holds.
+    /// What it holds; several partitions may hold the same.
     pub content: Option<At<Content>>,
+    /// Files to put into its filesystem: path there = `NAME:PATH` in a firmware, or a file or directory.
+    #[serde(default)]
+    pub files: BTreeMap<String, At<String>>,
     /// Raw content for a partition without a filesystem: `NAME:PATH` in a firmware, or a file.
     pub file: Option<At<String>>,
-    /// Fixed size; by default what the content needs.
-    pub size: Option<At<ByteSize>>,
+    /// Fixed size, or `rest` for all that is left of the disk; by default what the content needs.
+    pub size: Option<At<PartitionSize>>,
     /// Free room added to what the content needs; not with `size`.
     pub room: Option<At<ByteSize>>,
     /// Fixed offset from the start of the disk.
     pub offset: Option<At<ByteSize>>,
+    /// Alignment of this partition instead of the disk's.
+    pub align: Option<At<ByteSize>>,
+    /// Byte that everything behind a raw `file` reads as, e.g. `0xff`; by default it is not written.
+    pub fill: Option<At<u8>>,
     /// Bootable flag (MBR) or legacy-boot attribute (GPT).
     #[serde(default)]
     pub bootable: bool,
+    /// Other attributes (GPT).
+    #[serde(default)]
+    pub attributes: Vec<Attribute>,
     /// Filesystem label; by default the name.
     pub label: Option<At<String>>,
-    /// Partition UUID; by default derived from the content.
+    /// Partition UUID; by default derived from the content (GPT).
     pub uuid: Option<At<String>>,
+}
+
+/// The size of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionSize {
+    /// This large.
+    Fixed(ByteSize),
+    /// What is left of the disk.
+    Rest,
+}
+
+impl<'de> Deserialize<'de> for PartitionSize {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(u64),
+            Text(String),
+        }
+        let raw = Raw::deserialize(deserializer).map_err(|_| {
+            serde::de::Error::custom("expected a size such as `64M`, a number of bytes, or `rest`")
+        })?;
+        match raw {
+            Raw::Text(text) if text == "rest" => Ok(PartitionSize::Rest),
+            Raw::Text(text) => ByteSize::deserialize(text.into_deserializer()).map(PartitionSize::Fixed),
+            Raw::Number(number) => Ok(PartitionSize::Fixed(ByteSize(number))),
+        }
+    }
+}
+
+impl JsonSchema for PartitionSize {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PartitionSize".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let size = generator.subschema_for::<ByteSize>();
+        schemars::json_schema!({ "anyOf": [size, { "const": "rest" }] })
+    }
 }
 
 /// What a partition is filled with.
@@ -198,6 +263,8 @@ pub enum Filesystem {
     Fat32,
     /// FAT16.
     Fat16,
+    /// FAT12.
+    Fat12,
     /// ext4.
     Ext4,
 }
@@ -213,10 +280,16 @@ impl Content {
 }
 
 impl Filesystem {
+    /// Some FAT.
+    pub const fn is_fat(self) -> bool {
+        !matches!(self, Filesystem::Ext4)
+    }
+
     /// What writes it.
     pub const fn writer(self) -> filesystem::Kind {
         match self {
             Filesystem::Vfat => filesystem::Kind::Vfat,
+            Filesystem::Fat12 => filesystem::Kind::Fat12,
             Filesystem::Fat16 => filesystem::Kind::Fat16,
             Filesystem::Fat32 => filesystem::Kind::Fat32,
             Filesystem::Ext4 => filesystem::Kind::Ext4,
@@ -230,10 +303,19 @@ impl Filesystem {
 pub struct RawBlob {
     /// Name for messages and the manifest.
     pub name: At<String>,
-    /// `NAME:PATH` in a firmware, or a file.
-    pub file: At<String>,
-    /// Offset from the start of the disk.
+    /// `NAME:PATH` in a firmware, or a file; without it `size` and `fill` say what is there.
+    pub file: Option<At<String>>,
+    /// Offset from the start of the disk, or of the partition that holds it.
     pub offset: At<ByteSize>,
+    /// The partition that it lies in, which has no other content; by default it lies outside all.
+    pub partition: Option<At<String>>,
+    /// Room set aside for it; by default the size of the file, which may not be larger.
+    pub size: Option<At<ByteSize>>,
+    /// Byte that everything behind the file reads as, up to `size`, e.g. `0xff`.
+    pub fill: Option<At<u8>>,
+    /// Ranges of it that others may cover, e.g. the partition table: first byte and end, `[[440, 512]]`.
+    #[serde(default)]
+    pub holes: Vec<(ByteSize, ByteSize)>,
 }
 
 /// Lays `self` over `base`: what `self` says wins, tables merge, everything else is replaced.
@@ -278,4 +360,7 @@ over!(RawKernel {
     merge: variant;
     take: source, defconfig, fragments, targets, dtbs, overlays, modules, cmdline
 });
-over!(RawDisk { merge: ; take: table, size, align, partition, blob });
+over!(RawDisk {
+    merge: ;
+    take: table, size, align, uuid, signature, gpt_location, gpt_backup, partition, blob
+});

@@ -1,6 +1,7 @@
 //! `extlinux/extlinux.conf`: what U-Boot's distro boot looks for first on a bootable partition.
 //!
-//! Format: U-Boot `doc/README.pxe`. A path that starts with `/` counts from the partition's root.
+//! Format: U-Boot `doc/README.pxe`. A path that starts with `/` counts from the filesystem's root; distro
+//! boot looks for the file there and in `/boot`.
 
 use std::fmt::Write;
 
@@ -38,6 +39,7 @@ fn conf(input: &BootInput<'_>) -> Result<String> {
         return Err(Error::usage("the kernel command line cannot be used")
             .caused_by("it holds `${`, which U-Boot would replace by a variable of its own"));
     }
+    let root = if input.dir.is_empty() { String::new() } else { format!("/{}", input.dir) };
     let mut text = format!(
         "# Read by U-Boot (distro boot); made by bimg.\n\
          default linux\n\
@@ -46,7 +48,7 @@ fn conf(input: &BootInput<'_>) -> Result<String> {
          \n\
          label linux\n\
          \x20   menu label Linux {}\n\
-         \x20   kernel /{}\n",
+         \x20   kernel {root}/{}\n",
         input.release, input.kernel.0
     );
     let mut line = |key: &str, value: &str| {
@@ -54,16 +56,16 @@ fn conf(input: &BootInput<'_>) -> Result<String> {
         let _ = writeln!(text, "    {key} {value}");
     };
     if input.initramfs.is_some() {
-        line("initrd", &format!("/{INITRAMFS}"));
+        line("initrd", &format!("{root}/{INITRAMFS}"));
     }
     match input.dtbs.as_slice() {
         [] => {}
-        [(name, _)] => line("fdt", &format!("/dtbs/{name}")),
-        _ => line("fdtdir", "/dtbs"),
+        [(name, _)] => line("fdt", &format!("{root}/dtbs/{name}")),
+        _ => line("fdtdir", &format!("{root}/dtbs")),
     }
     if !input.overlays.is_empty() {
         let paths: Vec<String> =
-            input.overlays.iter().map(|(name, _)| format!("/overlays/{}", file_name(name))).collect();
+            input.overlays.iter().map(|(name, _)| format!("{root}/overlays/{}", file_name(name))).collect();
         line("fdtoverlays", &paths.join(" "));
     }
     line("append", &input.cmdline);

@@ -44,6 +44,8 @@ pub struct BootInput<'a> {
     pub dtbs: Vec<(String, Content)>,
     /// Device tree overlays by kbuild name or file name: `overlays/disable-bt.dtbo`.
     pub overlays: Vec<(String, Content)>,
+    /// Directory of the boot loader's filesystem that the files will lie in: empty, or `boot`.
+    pub dir: &'static str,
     /// The whole kernel command line, `root=` included.
     pub cmdline: String,
     /// An initramfs.

@@ -25,6 +25,7 @@ fn input(arch: Arch, kernel: &str) -> BootInput<'static> {
         kernel: (kernel.to_string(), Content::from("kernel")),
         dtbs: Vec::new(),
         overlays: Vec::new(),
+        dir: "",
         cmdline: "root=PARTUUID=1234-02 rootwait console=ttyAMA0".to_string(),
         initramfs: None,
         release: "6.12.48".to_string(),

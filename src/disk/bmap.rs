@@ -12,7 +12,7 @@ use crate::disk::layout::BLOCK;
 /// Renders the map of an image of `size` bytes.
 pub fn render(size: u64, ranges: &[Range]) -> String {
     let placeholder = "0".repeat(64);
-    let mapped: u64 = ranges.iter().map(|range| range.len / BLOCK).sum();
+    let mapped: u64 = ranges.iter().map(|range| range.len.div_ceil(BLOCK)).sum();
     let mut text = format!(
         "<?xml version=\"1.0\" ?>\n\
          <!-- Blocks of the image that hold something. Everything else is free space. -->\n\
@@ -28,7 +28,7 @@ pub fn render(size: u64, ranges: &[Range]) -> String {
     );
     for range in ranges {
         let first = range.start / BLOCK;
-        let last = first + range.len / BLOCK - 1;
+        let last = first + range.len.div_ceil(BLOCK) - 1;
         let span = if first == last { first.to_string() } else { format!("{first}-{last}") };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "        <Range chksum=\"{}\"> {span} </Range>", range.sha256);

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::digest::Digest;
+use crate::disk::layout::numbers;
 use crate::disk::{DiskSpec, Fill, PartitionSpec, Table};
 use crate::error::{Error, Result};
 
@@ -22,11 +23,17 @@ fn guid(seed: &Digest, role: &[&str]) -> Uuid {
 impl DiskSpec {
     /// The disk's GUID.
     pub(super) fn disk_guid(&self) -> Uuid {
-        guid(&self.seed, &["disk"])
+        self.uuid.unwrap_or_else(|| guid(&self.seed, &["disk"]))
     }
 
-    /// The MBR's disk signature; never 0, which means none.
+    /// The MBR's disk signature; a derived one is never 0, which means none. A protective MBR has none.
     pub(super) fn signature(&self) -> u32 {
+        if let Some(signature) = self.signature {
+            return signature;
+        }
+        if self.table != Table::Mbr {
+            return 0;
+        }
         let bytes = derive(&self.seed, &["mbr"]);
         u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).max(1)
     }
@@ -56,10 +63,13 @@ impl DiskSpec {
     /// A partition's UUID as the kernel's `root=PARTUUID=` takes it.
     pub fn partuuid(&self, name: &str) -> Result<String> {
         let (index, partition) = self.find(name)?;
-        Ok(match self.table {
-            Table::Gpt => self.partition_guid(partition)?.to_string(),
-            Table::Mbr => format!("{:08x}-{:02x}", self.signature(), index + 1),
-        })
+        match self.table {
+            Table::Gpt | Table::Hybrid => Ok(self.partition_guid(partition)?.to_string()),
+            Table::Mbr => Ok(format!("{:08x}-{:02x}", self.signature(), numbers(self)?.partitions[index])),
+            Table::None => Err(Error::usage(format!("partition `{name}` has no PARTUUID"))
+                .caused_by("the disk has no partition table")
+                .hint("name the root filesystem in `kernel.cmdline`: `root=/dev/mmcblk0`")),
+        }
     }
 
     /// A filesystem's UUID as `root=UUID=` and `/etc/fstab` take it; `None` without a filesystem.

@@ -65,7 +65,7 @@ impl Medium for File {
     }
 }
 
-/// A mapped range of the image in bytes, whole blocks, and its digest.
+/// A mapped range of the image in bytes, whole blocks up to the end of the image, and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Range {
     /// First byte.
@@ -114,7 +114,7 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// An image of `size` bytes, a multiple of the block, on a medium that reads as zeros. About
+    /// An image of `size` bytes, whole sectors, on a medium that reads as zeros. About
     /// `content` bytes of it will be written.
     pub fn new(
         medium: Arc<dyn Medium>,
@@ -234,7 +234,7 @@ impl<'a> Image<'a> {
     /// Ends the range at the next block boundary.
     fn close_range(&mut self) -> Result<()> {
         let Some(start) = self.range_start else { return Ok(()) };
-        self.fill(self.position.next_multiple_of(BLOCK))?;
+        self.fill(self.position.next_multiple_of(BLOCK).min(self.size.max(self.position)))?;
         self.flush()?;
         if self.in_first_range() {
             self.whole.send(Piece::Mark);

@@ -1,24 +1,23 @@
 //! Where everything lies: pure, from a [`DiskSpec`] to offsets.
 //!
 //! Fixed places come first (partition tables, blobs, partitions with an offset); the other partitions
-//! then take the first free aligned place after their predecessor, in order. So the order of what has
-//! an offset never changes the result.
+//! then take the first free aligned place behind all that are declared before them; the one that takes
+//! the rest comes last. So the order of what has an offset never changes the result.
 
+use crate::disk::area::{self, Area, GPT_ENTRIES, GPT_TAIL, Owner, exact};
+pub(super) use crate::disk::check::numbers;
+use crate::disk::check::{at, check};
 use crate::disk::{BlobSpec, DiskSpec, Fill, PartitionSpec, Size, Table};
 use crate::error::{Context, Error, Result};
 use crate::filesystem::Request;
 use crate::units::ByteSize;
 
-/// Sizes of partitions and of the disk are multiples of this: the block of the block map.
+/// What partition tables count in.
+pub(super) const SECTOR: u64 = 512;
+/// The block of the block map.
 pub(super) const BLOCK: u64 = 4096;
-/// A disk that is sized by its content ends on such a boundary.
+/// A disk that is sized by its content ends on such a boundary, or on an alignment that is smaller.
 const ROUND: u64 = 1 << 20;
-/// Protective MBR, header and 128 entries of a GPT.
-const GPT_HEAD: u64 = 34 * 512;
-/// What messages call it.
-const GPT: &str = "the GPT";
-/// The copy of header and entries at the end.
-const GPT_TAIL: u64 = 33 * 512;
 /// Sectors are counted with 32 bits in an MBR.
 const MBR_LIMIT: u64 = 1 << 41;
 
@@ -27,8 +26,12 @@ const MBR_LIMIT: u64 = 1 << 41;
 pub struct Layout {
     /// Size of the disk.
     pub size: ByteSize,
-    /// Partitions in table order.
+    /// Partitions in the order of declaration.
     pub partitions: Vec<Placed>,
+    /// The extended partition, where there are logical ones.
+    pub extended: Option<Placed>,
+    /// First bytes of the blobs in the order of declaration, from the start of the disk.
+    pub blobs: Vec<ByteSize>,
     /// True when some content does not exist yet, so that sizes will change.
     pub provisional: bool,
 }
@@ -46,6 +49,12 @@ pub struct Placed {
     pub size: ByteSize,
 }
 
+impl Placed {
+    fn end(&self) -> u64 {
+        self.start.0 + self.size.0
+    }
+}
+
 impl Layout {
     /// The partition of that name.
     pub fn partition(&self, name: &str) -> Option<&Placed> {
@@ -53,50 +62,49 @@ impl Layout {
     }
 }
 
-/// A range that is taken, and by what.
-struct Area {
-    /// `partition \`root\``, `the GPT`.
-    what: String,
-    start: u64,
-    end: u64,
-    origin: Option<String>,
-    /// False for what has its place by the format.
-    movable: bool,
+/// First byte behind the entries of a GPT; 0 without one.
+pub(super) fn gpt_entries_end(spec: &DiskSpec) -> u64 {
+    if spec.table.has_gpt() { spec.gpt_location.0 + GPT_ENTRIES } else { 0 }
 }
 
-/// No disk is that large: offsets and sizes below it can be added up and rounded without a thought.
-const LIMIT: u64 = 1 << 56;
+/// Bytes of the GPT's copy at the end.
+fn tail(spec: &DiskSpec) -> u64 {
+    if spec.table.has_gpt() && spec.gpt_backup { GPT_TAIL } else { 0 }
+}
+
+fn align_of(spec: &DiskSpec, partition: &PartitionSpec) -> u64 {
+    partition.align.unwrap_or(spec.align).0
+}
 
 /// Lays a disk out.
 pub fn layout(spec: &DiskSpec) -> Result<Layout> {
     check(spec)?;
     let sizes = spec.partitions.iter().map(|it| size_of(spec, it)).collect::<Result<Vec<u64>>>()?;
-    let mut areas = vec![table_head(spec.table)];
-    areas.extend(spec.blobs.iter().map(blob_area));
+    let mut areas = area::table(spec);
+    areas.extend(spec.blobs.iter().filter(|blob| blob.partition.is_none()).flat_map(area::blob));
     for (partition, &size) in spec.partitions.iter().zip(&sizes) {
-        if let Some(offset) = partition.offset {
-            areas.push(partition_area(partition, offset.0, size));
+        if let (Some(offset), true) = (partition.offset, partition.size != Size::Rest) {
+            take(spec, partition, offset.0, size, &mut areas);
         }
     }
-    check_overlaps(&mut areas)?;
-    let starts = place(spec, &sizes, &mut areas);
+    area::check_overlaps(&mut areas)?;
+    let placed = place(spec, sizes, &mut areas)?;
+    area::check_behind_entries(spec, &areas)?;
     let content_end = areas.iter().map(|area| area.end).max().unwrap_or(0);
-    let tail = if spec.table == Table::Gpt { GPT_TAIL } else { 0 };
-    let needed = content_end + tail;
-    let size = spec.size.map_or(needed.next_multiple_of(ROUND), |size| size.0);
+    let needed = content_end + tail(spec);
+    let round = ROUND.min(spec.align.0).max(BLOCK);
+    let size = spec.size.map_or(needed.next_multiple_of(round), |size| size.0);
     if size < needed {
         return Err(disk_too_small(size, needed, &areas));
     }
-    if spec.table == Table::Mbr && size > MBR_LIMIT {
+    if matches!(spec.table, Table::Mbr | Table::Hybrid) && size > MBR_LIMIT {
         return Err(Error::usage(format!("an MBR cannot describe a disk of {}", ByteSize(size)))
             .caused_by("its limit is 2 TiB")
             .hint("declare `table = \"gpt\"`"));
     }
-    let partitions = spec
-        .partitions
-        .iter()
-        .zip(starts.into_iter().zip(sizes))
-        .zip(1..)
+    let numbers = numbers(spec)?;
+    let partitions: Vec<Placed> = (spec.partitions.iter().zip(placed))
+        .zip(numbers.partitions)
         .map(|((partition, (start, size)), number)| Placed {
             name: partition.name.clone(),
             number,
@@ -104,118 +112,52 @@ pub fn layout(spec: &DiskSpec) -> Result<Layout> {
             size: ByteSize(size),
         })
         .collect();
-    Ok(Layout { size: ByteSize(size), partitions, provisional: is_provisional(spec) })
+    let extended = numbers.extended.map(|number| extended(spec, &partitions, number)).transpose()?;
+    let blobs = blobs(spec, &partitions)?;
+    Ok(Layout { size: ByteSize(size), partitions, extended, blobs, provisional: is_provisional(spec) })
+}
+
+/// Blobs that lie in a partition of a spec.
+fn inside<'a>(spec: &'a DiskSpec, partition: &'a str) -> impl Iterator<Item = &'a BlobSpec> {
+    spec.blobs.iter().filter(move |blob| blob.partition.as_deref() == Some(partition))
+}
+
+/// Where the blobs lie; an error when those in a partition are in each other's way or stick out.
+fn blobs(spec: &DiskSpec, partitions: &[Placed]) -> Result<Vec<ByteSize>> {
+    for placed in partitions {
+        let mut areas: Vec<Area> = inside(spec, &placed.name).flat_map(area::blob).collect();
+        area::check_overlaps(&mut areas).context(|| format!("in partition `{}`", placed.name))?;
+        if let Some(out) = areas.iter().find(|area| area.end > placed.size.0) {
+            return Err(Error::usage(format!("partition `{}` is too small for {}", placed.name, out.what))
+                .caused_by(format!(
+                    "it ends at {}, the partition at {}",
+                    exact(out.end),
+                    exact(placed.size.0)
+                ))
+                .hint("raise the partition's `size`, or leave it out"));
+        }
+    }
+    let start = |blob: &BlobSpec| {
+        let partition = partitions.iter().find(|placed| blob.partition.as_ref() == Some(&placed.name));
+        ByteSize(blob.offset.0 + partition.map_or(0, |placed| placed.start.0))
+    };
+    Ok(spec.blobs.iter().map(start).collect())
 }
 
 fn is_provisional(spec: &DiskSpec) -> bool {
-    spec.blobs.iter().any(|blob| blob.content.is_none())
+    spec.blobs.iter().any(|blob| blob.content.is_none() && blob.size.is_none())
         || spec.partitions.iter().any(|it| {
-            matches!(it.size, Size::Auto { .. }) && matches!(it.fill, Fill::Filesystem { tree: None, .. })
+            matches!(it.size, Size::Auto { .. })
+                && matches!(it.fill, Fill::Pending | Fill::Filesystem { tree: None, .. })
         })
 }
 
-/// What is wrong without knowing any size.
-fn check(spec: &DiskSpec) -> Result<()> {
-    if spec.align.0 == 0 || !spec.align.0.is_multiple_of(BLOCK) {
-        return Err(Error::usage(format!("the alignment of {} is not a multiple of 4 KiB", spec.align)));
-    }
-    if let Some(size) = spec.size
-        && !size.0.is_multiple_of(BLOCK)
-    {
-        return Err(Error::usage(format!("the disk size of {} bytes is not a multiple of 4 KiB", size.0)));
-    }
-    check_size("the alignment", spec.align)?;
-    check_size("the size of the disk", spec.size.unwrap_or_default())?;
-    let limit = if spec.table == Table::Mbr { 4 } else { 128 };
-    if spec.partitions.len() > limit {
-        return Err(Error::usage(format!(
-            "the table holds {limit} partitions, {} are declared",
-            spec.partitions.len()
-        ))
-        .hint(if limit == 4 { "declare `table = \"gpt\"`" } else { "merge some of them" }));
-    }
-    for (index, partition) in spec.partitions.iter().enumerate() {
-        check_partition(spec, partition).map_err(|error| at(error, partition.origin.as_ref()))?;
-        if spec.partitions[..index].iter().any(|other| other.name == partition.name) {
-            let error = Error::usage(format!("two partitions are named `{}`", partition.name));
-            return Err(
-                at(error, partition.origin.as_ref()).hint("identifiers derive from names; give each its own")
-            );
-        }
-    }
-    for blob in &spec.blobs {
-        check_size(&format!("the offset of blob `{}`", blob.name), blob.offset)
-            .map_err(|error| at(error, blob.origin.as_ref()))?;
-        if !blob.offset.0.is_multiple_of(512) {
-            let error = Error::usage(format!(
-                "the offset of blob `{}`, {} bytes, is not a multiple of 512",
-                blob.name, blob.offset.0
-            ));
-            return Err(at(error, blob.origin.as_ref()));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses what would overflow further on.
-fn check_size(what: &str, size: ByteSize) -> Result<()> {
-    if size.0 < LIMIT {
-        return Ok(());
-    }
-    Err(Error::usage(format!("{what} cannot be {size}")).caused_by("no disk is that large"))
-}
-
-fn check_partition(spec: &DiskSpec, partition: &PartitionSpec) -> Result<()> {
-    let name = &partition.name;
-    check_size(&format!("the offset of partition `{name}`"), partition.offset.unwrap_or_default())?;
-    match partition.size {
-        Size::Fixed(size) => check_size(&format!("the size of partition `{name}`"), size)?,
-        Size::Auto { room } => check_size(&format!("the room in partition `{name}`"), room)?,
-    }
-    partition.kind.check(spec.table).context(|| format!("partition `{name}` cannot be declared"))?;
-    spec.partition_guid(partition)?;
-    if spec.table == Table::Mbr && partition.uuid.is_some() {
-        return Err(Error::usage(format!("partition `{name}` cannot have a UUID of its own"))
-            .caused_by("an MBR holds only a disk signature")
-            .hint("leave out `uuid`, or declare `table = \"gpt\"`"));
-    }
-    if name.encode_utf16().count() > 36 {
-        return Err(Error::usage(format!("the partition name `{name}` is longer than 36 characters")));
-    }
-    if let Some(offset) = partition.offset
-        && !offset.0.is_multiple_of(BLOCK)
-    {
-        return Err(Error::usage(format!(
-            "the offset of partition `{name}`, {} bytes, is not a multiple of 4 KiB",
-            offset.0
-        )));
-    }
-    match partition.size {
-        Size::Fixed(size) if size.0 == 0 || !size.0.is_multiple_of(BLOCK) => Err(Error::usage(format!(
-            "the size of partition `{name}`, {} bytes, is not a multiple of 4 KiB",
-            size.0
-        ))),
-        Size::Auto { room: ByteSize(0) } if matches!(partition.fill, Fill::Empty) => {
-            Err(Error::usage(format!("partition `{name}` has neither content nor size"))
-                .hint("give it a `size`"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Names the place in the profile, when it is known.
-fn at(error: Error, origin: Option<&String>) -> Error {
-    match origin {
-        Some(origin) => error.caused_by(format!("declared at {origin}")),
-        None => error,
-    }
-}
-
-/// Bytes of a partition; an error when its content does not fit.
+/// Bytes of a partition, the least of them for one that takes the rest; an error when its content does
+/// not fit.
 fn size_of(spec: &DiskSpec, partition: &PartitionSpec) -> Result<u64> {
     let room = match partition.size {
-        Size::Fixed(_) => ByteSize(0),
         Size::Auto { room } => room,
+        Size::Fixed(_) | Size::Rest => ByteSize(0),
     };
     let (needed, what) = match &partition.fill {
         Fill::Filesystem { kind, label, tree: Some(tree) } => {
@@ -228,112 +170,141 @@ fn size_of(spec: &DiskSpec, partition: &PartitionSpec) -> Result<u64> {
             (needed.0, kind.name())
         }
         Fill::Raw(content) => (content.len() + room.0, "its content"),
-        Fill::Filesystem { tree: None, .. } | Fill::Empty => (room.0, "it"),
+        Fill::Pending | Fill::Filesystem { tree: None, .. } => (room.0, "it"),
+        Fill::Empty => {
+            let end = inside(spec, &partition.name).map(|blob| blob.offset.0 + blob.len()).max();
+            (end.unwrap_or(0) + room.0, "what lies in it")
+        }
     };
+    let align = align_of(spec, partition);
     match partition.size {
         Size::Fixed(size) if size.0 < needed => {
             let error = Error::new(format!("partition `{}` is too small for its content", partition.name))
                 .caused_by(format!("{what} needs {}, the partition has {size}", ByteSize(needed)));
-            Err(at(error, partition.origin.as_ref())
-                .hint("raise its `size`, or leave `size` out and let the content decide"))
+            Err(at(error, partition).hint("raise its `size`, or leave `size` out and let the content decide"))
         }
         Size::Fixed(size) => Ok(size.0),
-        Size::Auto { .. } => Ok(needed.next_multiple_of(ROUND).max(ROUND)),
+        Size::Auto { .. } | Size::Rest => Ok(needed.next_multiple_of(align).max(align)),
     }
 }
 
-fn table_head(table: Table) -> Area {
-    let (what, end) = match table {
-        Table::Mbr => ("the MBR", 512),
-        Table::Gpt => (GPT, GPT_HEAD),
+/// Marks a place as taken, with the part of the table that lies before a logical partition.
+fn take(spec: &DiskSpec, partition: &PartitionSpec, start: u64, size: u64, areas: &mut Vec<Area>) {
+    if partition.logical {
+        areas.push(Area::ebr(partition, start, spec.align.0));
+    }
+    areas.push(Area::partition(partition, start, size));
+}
+
+/// Gives every partition its place: start and size in the order of declaration.
+fn place(spec: &DiskSpec, mut sizes: Vec<u64>, areas: &mut Vec<Area>) -> Result<Vec<(u64, u64)>> {
+    let first = match spec.table {
+        Table::None => 0,
+        _ => spec.align.0.max(gpt_entries_end(spec)),
     };
-    Area { what: what.to_string(), start: 0, end, origin: None, movable: false }
-}
-
-fn blob_area(blob: &BlobSpec) -> Area {
-    let len = blob.content.as_ref().map_or(0, crate::tree::Content::len);
-    Area {
-        what: format!("blob `{}`", blob.name),
-        start: blob.offset.0,
-        end: blob.offset.0 + len,
-        origin: blob.origin.clone(),
-        movable: true,
+    let mut cursor = first;
+    let mut starts = vec![0; sizes.len()];
+    for (index, partition) in spec.partitions.iter().enumerate() {
+        starts[index] = match partition.offset {
+            Some(offset) => {
+                if partition.size != Size::Rest {
+                    cursor = cursor.max(offset.0 + sizes[index]);
+                }
+                offset.0
+            }
+            None if partition.size == Size::Rest => continue,
+            None => {
+                let start = free_place(spec, partition, cursor, sizes[index], areas);
+                take(spec, partition, start, sizes[index], areas);
+                cursor = start + sizes[index];
+                start
+            }
+        };
     }
-}
-
-fn partition_area(partition: &PartitionSpec, start: u64, size: u64) -> Area {
-    Area {
-        what: format!("partition `{}`", partition.name),
-        start,
-        end: start + size,
-        origin: partition.origin.clone(),
-        movable: true,
+    let rest = spec.partitions.iter().position(|partition| partition.size == Size::Rest);
+    if let (Some(index), Some(size)) = (rest, spec.size) {
+        let partition = &spec.partitions[index];
+        let behind = areas.iter().map(|area| area.end).max().unwrap_or(0).max(first);
+        let start = partition
+            .offset
+            .map_or_else(|| free_place(spec, partition, behind, sizes[index], areas), |offset| offset.0);
+        sizes[index] = rest_of(spec, partition, (start, sizes[index]), size.0, areas)?;
+        starts[index] = start;
+        take(spec, partition, start, sizes[index], areas);
+        area::check_overlaps(areas)?;
     }
+    Ok(starts.into_iter().zip(sizes).collect())
 }
 
-/// Gives every partition without an offset its place and returns all starts in table order.
-fn place(spec: &DiskSpec, sizes: &[u64], areas: &mut Vec<Area>) -> Vec<u64> {
-    let align = spec.align.0;
-    let mut cursor = align;
-    let mut starts = Vec::with_capacity(sizes.len());
-    for (partition, &size) in spec.partitions.iter().zip(sizes) {
-        if let Some(offset) = partition.offset {
-            starts.push(offset.0);
-            continue;
-        }
-        // Every area in the way pushes the start behind it, so this ends.
-        let mut start = cursor;
-        while let Some(area) = areas.iter().find(|area| area.start < start + size && start < area.end) {
-            start = area.end.next_multiple_of(align);
-        }
-        areas.push(partition_area(partition, start, size));
-        cursor = (start + size).next_multiple_of(align);
-        starts.push(start);
+/// The first aligned place from `cursor` on where the partition is in nobody's way.
+fn free_place(spec: &DiskSpec, partition: &PartitionSpec, cursor: u64, size: u64, areas: &[Area]) -> u64 {
+    let align = align_of(spec, partition);
+    let before = if partition.logical { spec.align.0 } else { 0 };
+    // Every area in the way pushes the start behind it, so this ends.
+    let mut start = (cursor + before).next_multiple_of(align);
+    while let Some(area) = areas.iter().find(|it| it.start < start + size && start - before < it.end) {
+        start = (area.end + before).next_multiple_of(align);
     }
-    starts
+    start
 }
 
-fn check_overlaps(areas: &mut [Area]) -> Result<()> {
-    areas.sort_by_key(|area| (area.start, area.end));
-    for pair in areas.windows(2) {
-        let [first, second] = pair else { continue };
-        if second.start >= first.end {
-            continue;
-        }
-        let mut error = Error::usage(format!("{} and {} overlap", first.what, second.what))
-            .caused_by(describe(first))
-            .caused_by(describe(second));
-        for origin in [&first.origin, &second.origin].into_iter().flatten() {
-            error = error.caused_by(format!("declared at {origin}"));
-        }
-        let (mover, after) = if second.movable { (second, first.end) } else { (first, second.end) };
-        let mut hint =
-            format!("{} can start at {} or later", mover.what, exact(after.next_multiple_of(BLOCK)));
-        if first.what == GPT {
-            hint.push_str("; with `table = \"mbr\"` everything from 512 on is free");
-        }
-        return Err(error.hint(hint));
+/// How much there is from `start` to what comes next or the end of the disk, in whole alignments.
+fn rest_of(
+    spec: &DiskSpec,
+    partition: &PartitionSpec,
+    (start, least): (u64, u64),
+    size: u64,
+    areas: &[Area],
+) -> Result<u64> {
+    let next = areas.iter().map(|area| area.start).filter(|next| *next >= start).min();
+    let end = next.unwrap_or(u64::MAX).min(size.saturating_sub(tail(spec)));
+    let align = align_of(spec, partition);
+    let rest = end.saturating_sub(start) / align * align;
+    if rest >= least {
+        return Ok(rest);
     }
-    Ok(())
+    let error = Error::usage(format!("too little is left for partition `{}`", partition.name)).caused_by(
+        format!("from {} on there are {}, and it needs {}", exact(start), ByteSize(rest), ByteSize(least)),
+    );
+    Err(at(error, partition).hint("raise the disk's `size`"))
 }
 
-fn describe(area: &Area) -> String {
-    format!("{} starts at {} and has {}", area.what, exact(area.start), exact(area.end - area.start))
-}
-
-/// A size without rounding, as a profile takes it: `8K`, `4M`, `1234`.
-fn exact(bytes: u64) -> String {
-    match [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")]
-        .iter()
-        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit))
+/// The extended partition: from the first logical one's part of the table to the end of the last.
+fn extended(spec: &DiskSpec, partitions: &[Placed], number: u32) -> Result<Placed> {
+    let all = || spec.partitions.iter().zip(partitions);
+    let logical: Vec<&Placed> = all().filter(|(it, _)| it.logical).map(|(_, placed)| placed).collect();
+    for pair in logical.windows(2) {
+        if let [first, second] = pair
+            && second.start < first.start
+        {
+            return Err(Error::usage(format!(
+                "logical partition `{}` is declared after `{}`, but starts before it",
+                second.name, first.name
+            ))
+            .hint("declare logical partitions in the order of their places"));
+        }
+    }
+    let start = logical.first().map_or(0, |placed| placed.start.0) - spec.align.0;
+    let mut end = logical.last().map_or(0, |placed| placed.end());
+    // On a disk of known size there is room for more of them.
+    if let Some(size) = spec.size
+        && partitions.iter().all(|placed| placed.end() <= end)
     {
-        Some((unit, letter)) => format!("{}{letter}", bytes / unit),
-        None => bytes.to_string(),
+        end = size.0;
     }
+    if let Some((_, inside)) =
+        all().find(|(it, placed)| !it.logical && placed.start.0 < end && placed.end() > start)
+    {
+        return Err(Error::usage(format!("partition `{}` lies inside the extended partition", inside.name))
+            .caused_by(format!("that one reaches from {} to {}", exact(start), exact(end)))
+            .hint("say `logical = true` in it, or move it out from between the logical partitions"));
+    }
+    Ok(Placed { name: "extended".to_string(), number, start: ByteSize(start), size: ByteSize(end - start) })
 }
 
 fn disk_too_small(size: u64, needed: u64, areas: &[Area]) -> Error {
-    let last = areas.iter().max_by_key(|area| area.end).map_or("nothing", |area| area.what.as_str());
+    let last = areas.iter().filter(|area| area.owner != Owner::Table).max_by_key(|area| area.end);
+    let last = last.map_or("the partition table", |area| area.what.as_str());
     Error::usage("the disk is too small for what it holds")
         .caused_by(format!(
             "it needs {}, up to the end of {last}, and has {}",

@@ -26,48 +26,27 @@ fn tree(files: usize, len: usize) -> Tree {
 
 fn filesystem(name: &str, kind: &str, fs: filesystem::Kind, tree: Option<Tree>) -> PartitionSpec {
     PartitionSpec {
-        name: name.into(),
-        kind: PartitionType::parse(kind).unwrap(),
         bootable: name == "boot",
-        offset: None,
         size: Size::Auto { room: ByteSize::mib(8) },
-        uuid: None,
         fill: Fill::Filesystem { kind: fs, label: name.into(), tree },
-        origin: None,
+        ..PartitionSpec::new(name, PartitionType::parse(kind).unwrap())
     }
 }
 
 fn empty(name: &str, offset: Option<u64>, size: u64) -> PartitionSpec {
     PartitionSpec {
-        name: name.into(),
-        kind: PartitionType::parse("linux").unwrap(),
-        bootable: false,
         offset: offset.map(ByteSize),
         size: Size::Fixed(ByteSize(size)),
-        uuid: None,
-        fill: Fill::Empty,
-        origin: None,
+        ..PartitionSpec::new(name, PartitionType::parse("linux").unwrap())
     }
 }
 
 fn blob(name: &str, offset: u64, len: usize) -> BlobSpec {
-    BlobSpec {
-        name: name.into(),
-        offset: ByteSize(offset),
-        content: Some(vec![0xB1; len].into()),
-        origin: None,
-    }
+    BlobSpec { content: Some(vec![0xB1; len].into()), ..BlobSpec::new(name, ByteSize(offset)) }
 }
 
 fn disk(table: Table, partitions: Vec<PartitionSpec>) -> DiskSpec {
-    DiskSpec {
-        table,
-        size: None,
-        align: DiskSpec::ALIGN,
-        partitions,
-        blobs: Vec::new(),
-        seed: Digest::of(b"seed"),
-    }
+    DiskSpec { partitions, ..DiskSpec::new(table, Digest::of(b"seed")) }
 }
 
 /// FAT and ext4, a blob before them.
@@ -138,9 +117,9 @@ fn overlaps_name_both_and_what_to_declare() {
     assert_eq!(
         error(&spec),
         "the GPT and blob `spl` overlap\n  \
-         caused by: the GPT starts at 0 and has 17K\n  \
+         caused by: the GPT starts at 512 and has 16896\n  \
          caused by: blob `spl` starts at 8K and has 32K\n\n\
-         hint: blob `spl` can start at 20K or later; with `table = \"mbr\"` everything from 512 on is free"
+         hint: blob `spl` can start at 17K or later, or the GPT's entries can: `gpt-location = \"40K\"`; with `table = \"mbr\"` everything from 512 on is free"
     );
     let spec = DiskSpec {
         blobs: vec![blob("u-boot", 4 * M - 512, 1024)],
@@ -199,7 +178,8 @@ fn declarations_that_make_no_sense() {
     for (spec, expected) in [
         (
             disk(Table::Mbr, ["a", "b", "c", "d", "e"].map(named).to_vec()),
-            "the table holds 4 partitions, 5 are declared\n\nhint: declare `table = \"gpt\"`",
+            "the table holds 4 partitions, 5 are declared\n\n\
+             hint: say `logical = true` in those that belong into an extended partition, or declare `table = \"gpt\"`",
         ),
         (
             disk(Table::Gpt, vec![named("a"), named("a")]),
@@ -226,7 +206,7 @@ fn declarations_that_make_no_sense() {
         ),
         (
             disk(Table::Gpt, vec![empty("a", Some(1000), M)]),
-            "the offset of partition `a`, 1000 bytes, is not a multiple of 4 KiB",
+            "the offset of partition `a`, 1000 bytes, is not a multiple of 512",
         ),
         (
             disk(Table::Gpt, vec![empty("a", Some(u64::MAX - 4095), M)]),
@@ -238,7 +218,7 @@ fn declarations_that_make_no_sense() {
         ),
         (
             DiskSpec { align: ByteSize(1 << 63), ..disk(Table::Gpt, vec![named("a")]) },
-            "the alignment cannot be 8388608 TiB\n  caused by: no disk is that large",
+            "the alignment of the disk cannot be 8388608 TiB\n  caused by: no disk is that large",
         ),
         (
             DiskSpec { size: Some(ByteSize(3 << 40)), ..disk(Table::Mbr, vec![named("a")]) },
@@ -292,19 +272,16 @@ fn images_pass_every_judge() {
             let line = format!("start= {:>11}, size= {:>11}", part.start.0 / 512, part.size.0 / 512);
             assert!(dump.contains(&line), "no {line:?} in {dump}");
         }
-        match table {
-            Table::Gpt => {
-                assert!(run("sgdisk", &["-v", text(&image)]).contains("No problems found"));
-                assert!(dump.contains(&spec.partuuid("root").unwrap().to_uppercase()), "{dump}");
-                assert!(dump.contains("LegacyBIOSBootable"), "{dump}");
-                assert!(dump.contains("B921B045-1DF0-41C3-AF44-4C6F280D3FAE"), "{dump}");
-                assert!(dump.contains("name=\"boot\""), "{dump}");
-            }
-            Table::Mbr => {
-                assert!(dump.contains("type=c, bootable"), "{dump}");
-                assert!(dump.contains(&format!("label-id: 0x{}", facts.id)), "{dump}");
-                assert_eq!(facts.partitions[1].partuuid, format!("{}-02", facts.id));
-            }
+        if table == Table::Gpt {
+            assert!(run("sgdisk", &["-v", text(&image)]).contains("No problems found"));
+            assert!(dump.contains(&spec.partuuid("root").unwrap().to_uppercase()), "{dump}");
+            assert!(dump.contains("LegacyBIOSBootable"), "{dump}");
+            assert!(dump.contains("B921B045-1DF0-41C3-AF44-4C6F280D3FAE"), "{dump}");
+            assert!(dump.contains("name=\"boot\""), "{dump}");
+        } else {
+            assert!(dump.contains("type=c, bootable"), "{dump}");
+            assert!(dump.contains(&format!("label-id: 0x{}", facts.id)), "{dump}");
+            assert_eq!(facts.partitions[1].partuuid, Some(format!("{}-02", facts.id)));
         }
         let bmap = dir.path().join("x.bmap");
         fsx::write_atomic(&bmap, facts.bmap().as_bytes()).unwrap();

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::disk::image::{Image, Medium, Range};
+use crate::disk::layout::SECTOR;
 use crate::disk::{BlobSpec, DiskSpec, Fill, Layout, PartitionSpec, Placed, Table, bmap, table};
 use crate::error::{Context, Error, Result};
 use crate::filesystem::{Planned, Request, Sink};
@@ -28,7 +29,7 @@ pub struct ImageFacts {
     pub mapped: ByteSize,
     /// SHA-256 of the whole image.
     pub sha256: Digest,
-    /// Disk GUID, or MBR signature.
+    /// Disk GUID, or MBR signature; empty without a partition table.
     pub id: String,
     /// Partitions in table order.
     pub partitions: Vec<PartitionFacts>,
@@ -53,8 +54,8 @@ pub struct PartitionFacts {
     /// Type as declared.
     #[serde(rename = "type")]
     pub kind: String,
-    /// As in `root=PARTUUID=`.
-    pub partuuid: String,
+    /// As in `root=PARTUUID=`; none without a partition table.
+    pub partuuid: Option<String>,
     /// Filesystem, when there is one: `FAT32`, `ext4`.
     pub filesystem: Option<String>,
     /// Its UUID as `blkid` shows it.
@@ -107,8 +108,7 @@ pub(super) fn write_to(
     progress: &dyn Progress,
 ) -> Result<ImageFacts> {
     let table = table::render(spec, layout)?;
-    let mut parts = parts(spec, layout, &table)?;
-    parts.sort_by_key(|part| part.start);
+    let parts = parts(spec, layout, &table)?;
     let content = parts.iter().map(Part::len).sum();
     let mut image = Image::new(medium, path, layout.size.0, content, progress);
     for part in &parts {
@@ -132,12 +132,8 @@ pub(super) fn write_to(
     let mut blobs: Vec<BlobFacts> = spec
         .blobs
         .iter()
-        .filter_map(|blob| Some((blob, blob.content.as_ref()?)))
-        .map(|(blob, content)| BlobFacts {
-            name: blob.name.clone(),
-            start: blob.offset,
-            size: ByteSize(content.len()),
-        })
+        .zip(&layout.blobs)
+        .map(|(blob, start)| BlobFacts { name: blob.name.clone(), start: *start, size: ByteSize(blob.len()) })
         .collect();
     blobs.sort_by_key(|blob| blob.start);
     Ok(ImageFacts {
@@ -145,8 +141,9 @@ pub(super) fn write_to(
         mapped: ByteSize(written.ranges.iter().map(|range| range.len).sum()),
         sha256: written.sha256,
         id: match spec.table {
-            Table::Gpt => spec.disk_guid().to_string(),
+            Table::Gpt | Table::Hybrid => spec.disk_guid().to_string(),
             Table::Mbr => format!("{:08x}", spec.signature()),
+            Table::None => String::new(),
         },
         partitions,
         blobs,
@@ -177,7 +174,7 @@ fn facts(
         start: placed.start,
         size: placed.size,
         kind: partition.kind.text().to_string(),
-        partuuid: spec.partuuid(&partition.name)?,
+        partuuid: (spec.table != Table::None).then(|| spec.partuuid(&partition.name)).transpose()?,
         filesystem: planned.map(|planned| planned.variant().to_string()),
         filesystem_uuid: spec.filesystem_uuid(&partition.name)?,
         label,
@@ -194,8 +191,10 @@ struct Part<'a> {
 
 enum Body<'a> {
     Bytes(&'a [u8]),
-    Zeros(u64),
-    Content(&'a Content),
+    /// So many bytes of this value.
+    Fill(u8, u64),
+    /// From a byte of it on, so many.
+    Content(&'a Content, u64, u64),
     /// With the name of its partition.
     Filesystem(Box<dyn Planned + 'a>, &'a str),
 }
@@ -205,8 +204,7 @@ impl Part<'_> {
     fn len(&self) -> u64 {
         match &self.body {
             Body::Bytes(bytes) => bytes.len() as u64,
-            Body::Zeros(len) => *len,
-            Body::Content(content) => content.len(),
+            Body::Fill(_, len) | Body::Content(_, _, len) => *len,
             Body::Filesystem(planned, _) => planned.used().0,
         }
     }
@@ -215,60 +213,164 @@ impl Part<'_> {
         let mut sink = image.partition(self.start);
         match &self.body {
             Body::Bytes(bytes) => sink.bytes(0, bytes),
-            Body::Zeros(len) => sink.zeros(0, *len),
-            Body::Content(content) => sink.content(0, content, 0, content.len()),
+            Body::Fill(0, len) => sink.zeros(0, *len),
+            Body::Fill(byte, len) => {
+                let chunk = vec![*byte; 1 << 16];
+                let mut done = 0;
+                while done < *len {
+                    let n = (len - done).min(chunk.len() as u64);
+                    sink.bytes(done, &chunk[..n as usize])?;
+                    done += n;
+                }
+                Ok(())
+            }
+            Body::Content(content, from, len) => sink.content(0, content, *from, *len),
             Body::Filesystem(planned, _) => planned.write(&mut sink),
         }
     }
 }
 
-fn parts<'a>(spec: &'a DiskSpec, layout: &Layout, table: &'a table::Bytes) -> Result<Vec<Part<'a>>> {
-    let bytes =
-        |start, bytes: &'a [u8]| Part { what: "the partition table".into(), start, body: Body::Bytes(bytes) };
-    let mut parts = vec![bytes(0, &table.head)];
-    for blob in &spec.blobs {
-        parts.push(blob_part(blob)?);
-    }
-    for (partition, placed) in spec.partitions.iter().zip(&layout.partitions) {
-        parts.push(partition_part(spec, partition, placed)?);
-    }
-    let head = table.head.len() as u64;
-    let first = parts[1..].iter().map(|part| part.start).min().unwrap_or(layout.size.0);
-    let cleared = first.min(CLEARED).min(layout.size.0 - table.tail.len() as u64);
-    if cleared > head {
+/// Everything that is written, in the order of its place.
+fn parts<'a>(spec: &'a DiskSpec, layout: &Layout, table: &'a [table::Piece]) -> Result<Vec<Part<'a>>> {
+    let mut parts = Vec::new();
+    for piece in table {
         parts.push(Part {
-            what: "the gap behind the partition table".into(),
-            start: head,
-            body: Body::Zeros(cleared - head),
+            what: "the partition table".into(),
+            start: piece.start,
+            body: Body::Bytes(&piece.bytes),
         });
     }
-    if !table.tail.is_empty() {
-        parts.push(bytes(layout.size.0 - table.tail.len() as u64, &table.tail));
+    let in_table = parts.len();
+    for (partition, placed) in spec.partitions.iter().zip(&layout.partitions) {
+        partition_parts(spec, partition, placed, &mut parts)?;
     }
+    for (blob, start) in spec.blobs.iter().zip(&layout.blobs) {
+        blob_parts(blob, start.0, &blob.segments(), &mut parts)?;
+    }
+    // What others leave of a blob's holes is written as well.
+    let mut taken = taken(spec, layout, table);
+    for (blob, start) in spec.blobs.iter().zip(&layout.blobs).filter(|(blob, _)| !blob.holes.is_empty()) {
+        taken.sort_unstable();
+        let left = left_of_holes(blob, start.0, &taken);
+        blob_parts(blob, start.0, &left, &mut parts)?;
+        taken.extend(left.into_iter().map(|(from, to)| (start.0 + from, start.0 + to)));
+    }
+    let first = parts[in_table..].iter().map(|part| part.start).filter(|start| *start >= SECTOR).min();
+    let end = first.unwrap_or(layout.size.0).min(CLEARED).min(layout.size.0);
+    parts.sort_by_key(|part| part.start);
+    let mut at = 0;
+    let mut gaps = Vec::new();
+    for (start, len) in parts.iter().map(|part| (part.start, part.len())).chain([(end, 0)]) {
+        if at < start.min(end) {
+            let body = Body::Fill(0, start.min(end) - at);
+            gaps.push(Part { what: "the gap behind the partition table".into(), start: at, body });
+        }
+        at = at.max(start + len);
+    }
+    parts.extend(gaps);
+    parts.sort_by_key(|part| part.start);
     Ok(parts)
 }
 
-fn blob_part(blob: &BlobSpec) -> Result<Part<'_>> {
-    let content = blob.content.as_ref().ok_or_else(|| no_content("blob", &blob.name))?;
-    Ok(Part { what: format!("blob `{}`", blob.name), start: blob.offset.0, body: Body::Content(content) })
+/// What is taken by table, partitions and blobs, their holes left out.
+fn taken(spec: &DiskSpec, layout: &Layout, table: &[table::Piece]) -> Vec<(u64, u64)> {
+    let pieces = table.iter().map(|piece| (piece.start, piece.start + piece.bytes.len() as u64));
+    let partitions = layout.partitions.iter().zip(&spec.partitions);
+    // A blob inside a partition has that one's place.
+    let partitions = partitions
+        .filter(|(placed, _)| !spec.blobs.iter().any(|blob| blob.partition.as_ref() == Some(&placed.name)))
+        .map(|(placed, _)| (placed.start.0, placed.start.0 + placed.size.0));
+    let blobs = spec.blobs.iter().zip(&layout.blobs).flat_map(|(blob, start)| {
+        blob.segments().into_iter().map(move |(from, to)| (start.0 + from, start.0 + to))
+    });
+    pieces.chain(partitions).chain(blobs).collect()
 }
 
-fn partition_part<'a>(spec: &DiskSpec, partition: &'a PartitionSpec, placed: &Placed) -> Result<Part<'a>> {
+/// The parts of a blob's holes where nothing else lies: ascending ranges of the blob.
+fn left_of_holes(blob: &BlobSpec, base: u64, taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let (mut left, mut from, len) = (Vec::new(), 0, blob.len());
+    for (start, end) in taken {
+        let (start, end) = (start.saturating_sub(base).min(len), end.saturating_sub(base).min(len));
+        if from < start {
+            left.push((from, start));
+        }
+        from = from.max(end);
+    }
+    if from < len {
+        left.push((from, len));
+    }
+    left
+}
+
+fn blob_parts<'a>(
+    blob: &'a BlobSpec,
+    start: u64,
+    segments: &[(u64, u64)],
+    parts: &mut Vec<Part<'a>>,
+) -> Result<()> {
+    let content = blob.content.as_ref();
+    if content.is_none() && blob.fill_byte.is_none() {
+        return Err(no_content("blob", &blob.name));
+    }
+    let len = content.map_or(0, Content::len);
+    for &(from, to) in segments {
+        let mut part = |from: u64, body| {
+            parts.push(Part { what: format!("blob `{}`", blob.name), start: start + from, body });
+        };
+        if let Some(content) = content
+            && from < len
+        {
+            part(from, Body::Content(content, from, to.min(len) - from));
+        }
+        let behind = from.max(len);
+        if let Some(byte) = blob.fill_byte
+            && behind < to
+        {
+            part(behind, Body::Fill(byte, to - behind));
+        }
+    }
+    Ok(())
+}
+
+fn partition_parts<'a>(
+    spec: &DiskSpec,
+    partition: &'a PartitionSpec,
+    placed: &Placed,
+    parts: &mut Vec<Part<'a>>,
+) -> Result<()> {
     let what = format!("partition `{}`", partition.name);
-    let body = match &partition.fill {
-        Fill::Raw(content) => Body::Content(content),
-        Fill::Empty => Body::Zeros(placed.size.0.min(CLEARED)),
-        Fill::Filesystem { tree: None, .. } => return Err(no_content("partition", &partition.name)),
+    let mut part = |offset: u64, body| {
+        parts.push(Part { what: what.clone(), start: placed.start.0 + offset, body });
+    };
+    match &partition.fill {
+        Fill::Raw(content) => {
+            part(0, Body::Content(content, 0, content.len()));
+            if let Some(byte) = partition.fill_byte {
+                part(content.len(), Body::Fill(byte, placed.size.0 - content.len()));
+            }
+        }
+        // What lies in it says what is written.
+        Fill::Empty if spec.blobs.iter().any(|blob| blob.partition.as_ref() == Some(&partition.name)) => {}
+        Fill::Empty => part(
+            0,
+            match partition.fill_byte {
+                Some(byte) => Body::Fill(byte, placed.size.0),
+                None => Body::Fill(0, placed.size.0.min(CLEARED)),
+            },
+        ),
+        Fill::Pending | Fill::Filesystem { tree: None, .. } => {
+            return Err(no_content("partition", &partition.name));
+        }
         Fill::Filesystem { kind, label, tree: Some(tree) } => {
             let seed = spec.filesystem_seed(&partition.name);
             let planned = kind
                 .format()
                 .plan(&Request { tree, label, seed }, placed.size)
                 .context(|| format!("cannot fill {what}"))?;
-            Body::Filesystem(planned, &partition.name)
+            part(0, Body::Filesystem(planned, &partition.name));
         }
-    };
-    Ok(Part { what, start: placed.start.0, body })
+    }
+    Ok(())
 }
 
 fn no_content(what: &str, name: &str) -> Error {

@@ -6,7 +6,7 @@ use super::rootfs::RootfsStage;
 use super::sources::{Shelf, Sources};
 use super::{BuildOptions, Stage, image};
 use crate::arch::Arch;
-use crate::board::{Board, Fill};
+use crate::board::{Board, FileRef, Fill};
 use crate::digest::Digest;
 use crate::doctor::{self, KernelTree, Need, Room};
 use crate::emulate;
@@ -173,8 +173,9 @@ fn disk_rows(board: &Board) -> Result<Vec<DiskRow>> {
         .map(|(partition, placed)| {
             let known = !layout.provisional || partition.size.is_some();
             let fill = match &partition.fill {
-                Fill::Filesystem { kind, content, .. } => {
-                    let content = content.map_or("empty", |content| content.name());
+                Fill::Filesystem { kind, content, files, .. } => {
+                    let alone = if files.is_empty() { "empty" } else { "files" };
+                    let content = content.map_or(alone, |content| content.name());
                     format!("{} ({content})", kind.writer().name())
                 }
                 Fill::Raw(file) => file.to_string(),
@@ -189,12 +190,12 @@ fn disk_rows(board: &Board) -> Result<Vec<DiskRow>> {
             }
         })
         .collect();
-    rows.extend(board.disk.blobs.iter().map(|blob| DiskRow {
+    rows.extend(board.disk.blobs.iter().zip(&layout.blobs).map(|(blob, start)| DiskRow {
         name: blob.name.clone(),
-        offset: Some(blob.offset),
-        size: None,
+        offset: Some(*start),
+        size: blob.size,
         kind: "raw".to_string(),
-        fill: blob.file.to_string(),
+        fill: blob.file.as_ref().map_or("nothing".to_string(), FileRef::to_string),
     }));
     rows.sort_by_key(|row| row.offset);
     Ok(rows)

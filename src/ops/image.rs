@@ -12,11 +12,11 @@ use super::manifest::{self, Artifact, Manifest, ManifestKernel};
 use super::rootfs::{Prepared, RootfsStage};
 use super::sources::Sources;
 use super::{BuildOptions, Stage, facts};
-use crate::board::{Board, Content as Holds, FileRef, Fill};
+use crate::board::{Board, Content as Holds, FileRef};
 use crate::boot::{self, BootInput, Firmware};
 use crate::data::DataDirs;
 use crate::digest::Digest;
-use crate::disk::{self, BlobSpec, DiskSpec, ImageFacts, Layout, PartitionSpec, Size};
+use crate::disk::{self, DiskSpec, ImageFacts, Layout};
 use crate::emulate::EmulatorFirmware;
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -25,7 +25,7 @@ use crate::plan::stamp::{Inputs, Stamp};
 use crate::progress::Progress;
 use crate::rootfs::{self, Base, KernelFiles, Layers, Package, Provision};
 use crate::source;
-use crate::tree::{Content, Timestamp, Tree};
+use crate::tree::{Content, Timestamp, Tree, TreePath};
 
 /// What an image stage left.
 #[derive(Debug)]
@@ -53,7 +53,12 @@ pub struct Job<'a> {
 
 /// Partitions and blobs with sizes only: for `bimg plan`, and to know how much room an image takes.
 pub fn provisional_layout(board: &Board) -> Result<Layout> {
-    disk::layout(&disk_spec(board, Digest::of(b""), &BTreeMap::new(), |_| Ok(None))?)
+    disk::layout(&super::disk::spec(&board.disk, &provisional(), &mut |_| Ok(None))?)
+}
+
+fn provisional() -> super::disk::Inputs<'static> {
+    static NONE: BTreeMap<String, Firmware> = BTreeMap::new();
+    super::disk::Inputs { seed: Digest::of(b""), firmware: &NONE, epoch: Timestamp::default() }
 }
 
 /// Finds overlaps and impossible sizes, as far as they are known without any content.
@@ -135,8 +140,13 @@ impl<'a> Job<'a> {
         for (name, fetched) in &self.sources.firmware {
             inputs.add(format!("firmware {name}"), &fetched.identity);
         }
-        for blob in self.host_files() {
-            inputs.add(format!("file {}", blob.display()), Digest::of_file(blob)?.to_string());
+        for path in self.host_files() {
+            let digest = if path.is_dir() {
+                rootfs::directory_fingerprint(path, &self.options.workdir.memo())?
+            } else {
+                Digest::of_file(path)?
+            };
+            inputs.add(format!("file {}", path.display()), digest.to_string());
         }
         let base = RootfsStage::new(&self.options.board, &self.options.workdir)?;
         let base = base.inputs().iter().map(|(label, value)| (label.to_string(), value.to_string()));
@@ -153,18 +163,12 @@ impl<'a> Job<'a> {
         Ok(inputs)
     }
 
-    /// Files of the user's that the disk holds as they are.
+    /// Files and directories of the user's that the disk holds as they are.
     fn host_files(&self) -> impl Iterator<Item = &Path> {
-        let disk = &self.options.board.disk;
-        let fills = disk.partitions.iter().filter_map(|partition| match &partition.fill {
-            Fill::Raw(FileRef::Host(path)) => Some(path.as_path()),
-            _ => None,
-        });
-        let blobs = disk.blobs.iter().filter_map(|blob| match &blob.file {
+        self.options.board.disk.files().filter_map(|file| match file {
             FileRef::Host(path) => Some(path.as_path()),
             FileRef::Firmware { .. } => None,
-        });
-        fills.chain(blobs)
+        })
     }
 
     fn stamp(&self) -> Stamp {
@@ -206,21 +210,24 @@ impl<'a> Job<'a> {
         let seed = self.inputs.digest();
         let firmware = self.firmware();
         // Identifiers follow from the seed alone, so the command line can name the root before it is written.
-        let bare = disk_spec(&self.options.board, seed, &firmware, |_| Ok(None))?;
-        let root_name = self.root_partition()?;
-        let cmdline = format!(
-            "{} root=PARTUUID={} rootfstype=ext4 rootwait",
-            self.options.board.kernel.cmdline,
-            bare.partuuid(root_name)?
-        );
-        let root = rootfs::assemble(&self.layers())?;
-        let packages = root.packages;
-        let mut root_tree = Some(root.tree);
-        let mut boot_tree = Some(self.boot_tree(cmdline.trim(), &firmware)?);
-        let spec = disk_spec(&self.options.board, seed, &firmware, |holds| {
+        let board = &self.options.board.disk;
+        let given = super::disk::Inputs { seed, firmware: &firmware, epoch: self.epoch };
+        let bare = super::disk::spec(board, &given, &mut |_| Ok(None))?;
+        let cmdline = self.cmdline(&bare)?;
+        let rootfs::Rootfs { tree: mut root, packages } = rootfs::assemble(&self.layers())?;
+        // Without a partition of its own, what the boot loader reads is in /boot of the root filesystem.
+        let boot = if board.holding(Holds::Boot).is_some() {
+            let mut tree = Tree::new(self.epoch);
+            self.lay_boot_files(&mut tree, "", &cmdline, &firmware)?;
+            Some(tree)
+        } else {
+            self.lay_boot_files(&mut root, "boot", &cmdline, &firmware)?;
+            None
+        };
+        let spec = super::disk::spec(board, &given, &mut |holds| {
             Ok(match holds {
-                Holds::Root => root_tree.take(),
-                Holds::Boot => boot_tree.take(),
+                Holds::Root => Some(root.clone()),
+                Holds::Boot => boot.clone(),
             })
         })?;
         let layout = disk::layout(&spec)?;
@@ -280,13 +287,18 @@ impl<'a> Job<'a> {
         Ok(Written { size, mapped, files })
     }
 
-    fn root_partition(&self) -> Result<&str> {
-        let holds_root = |fill: &Fill| matches!(fill, Fill::Filesystem { content: Some(Holds::Root), .. });
-        let partitions = &self.options.board.disk.partitions;
-        match partitions.iter().find(|partition| holds_root(&partition.fill)) {
-            Some(partition) => Ok(&partition.name),
-            None => Err(Error::usage("the board has no root partition")),
+    /// The kernel command line: the profile's, and where the root filesystem is unless that says it.
+    fn cmdline(&self, spec: &DiskSpec) -> Result<String> {
+        let Board { kernel, disk, .. } = &self.options.board;
+        let Some(root) = disk.holding(Holds::Root) else {
+            return Err(Error::usage("the board has no root partition"));
+        };
+        if kernel.cmdline.split_whitespace().any(|word| word.starts_with("root=")) {
+            return Ok(kernel.cmdline.trim().to_string());
         }
+        let partuuid = spec.partuuid(&root.name)?;
+        let line = format!("{} root=PARTUUID={partuuid} rootfstype=ext4 rootwait", kernel.cmdline);
+        Ok(line.trim().to_string())
     }
 
     fn firmware(&self) -> BTreeMap<String, Firmware> {
@@ -299,7 +311,14 @@ impl<'a> Job<'a> {
             .collect()
     }
 
-    fn boot_tree(&self, cmdline: &str, firmware: &BTreeMap<String, Firmware>) -> Result<Tree> {
+    /// What the boot loader reads, into the directory `at` of a tree.
+    fn lay_boot_files(
+        &self,
+        tree: &mut Tree,
+        at: &'static str,
+        cmdline: &str,
+        firmware: &BTreeMap<String, Firmware>,
+    ) -> Result<()> {
         let board = &self.options.board;
         let file = |(name, path): (&String, &PathBuf)| Ok((name.clone(), Content::whole(path)?));
         let target = &board.kernel.targets[0];
@@ -316,17 +335,18 @@ impl<'a> Job<'a> {
                 .iter()
                 .map(|(name, path)| file((name, path)))
                 .collect::<Result<_>>()?,
+            dir: at,
             cmdline: cmdline.to_string(),
             initramfs: None,
             release: self.kernel.release.clone(),
             epoch: self.epoch.secs,
             firmware,
         };
-        let mut tree = Tree::new(self.epoch);
+        let at = TreePath::new(at)?;
         for file in boot::chain(&board.boot)?.files(&input)? {
-            tree.put_file(file.path.as_str(), 0o644, file.content)?;
+            tree.put_file(at.join(file.path.as_str())?.as_str(), 0o644, file.content)?;
         }
-        Ok(tree)
+        Ok(())
     }
 
     /// What QEMU starts the image with, beside the image: whoever has the directory can boot it.
@@ -376,69 +396,6 @@ impl SideFiles {
     fn remove(&self) -> Result<()> {
         self.others.iter().chain([&self.bmap]).try_for_each(|path| fsx::remove_file(path))
     }
-}
-
-/// The disk as the profile describes it; `tree` hands over the content of its filesystems.
-fn disk_spec(
-    board: &Board,
-    seed: Digest,
-    firmware: &BTreeMap<String, Firmware>,
-    mut tree: impl FnMut(Holds) -> Result<Option<Tree>>,
-) -> Result<DiskSpec> {
-    let raw = |file: &FileRef| -> Result<Option<Content>> {
-        match file {
-            FileRef::Host(path) => Content::whole(path).map(Some),
-            FileRef::Firmware { source, path } => match firmware.get(source) {
-                Some(found) => Content::whole(&source::resolve(&found.dir, path)?).map(Some),
-                None => Ok(None),
-            },
-        }
-    };
-    let mut partitions = Vec::new();
-    for partition in &board.disk.partitions {
-        let fill = match &partition.fill {
-            Fill::Empty => disk::Fill::Empty,
-            Fill::Raw(file) => raw(file)?.map_or(disk::Fill::Empty, disk::Fill::Raw),
-            Fill::Filesystem { kind, label, content } => disk::Fill::Filesystem {
-                kind: kind.writer(),
-                label: label.clone(),
-                tree: match content {
-                    Some(holds) => tree(*holds)?,
-                    None => Some(Tree::new(Timestamp::default())),
-                },
-            },
-        };
-        partitions.push(PartitionSpec {
-            name: partition.name.clone(),
-            kind: partition.kind.clone(),
-            bootable: partition.bootable,
-            offset: partition.offset,
-            size: match partition.size {
-                Some(size) => Size::Fixed(size),
-                None => Size::Auto { room: partition.room.unwrap_or_default() },
-            },
-            uuid: partition.uuid.clone(),
-            fill,
-            origin: Some(partition.origin.clone()),
-        });
-    }
-    let mut blobs = Vec::new();
-    for blob in &board.disk.blobs {
-        blobs.push(BlobSpec {
-            name: blob.name.clone(),
-            offset: blob.offset,
-            content: raw(&blob.file)?,
-            origin: Some(blob.origin.clone()),
-        });
-    }
-    Ok(DiskSpec {
-        table: board.disk.table,
-        size: board.disk.size,
-        align: board.disk.align,
-        partitions,
-        blobs,
-        seed,
-    })
 }
 
 fn artifact(path: &Path) -> Result<Artifact> {

@@ -7,6 +7,7 @@
 //! ```
 
 mod build;
+pub mod disk;
 mod doctor;
 mod emulate;
 mod facts;

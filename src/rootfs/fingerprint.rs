@@ -77,6 +77,11 @@ pub fn file_fingerprint(path: &Path, memo: &Path) -> Result<Digest> {
     remembered(path, memo, Digest::of_file)
 }
 
+/// Of what a host directory gives to an image as an overlay, remembered in `memo`.
+pub fn directory_fingerprint(path: &Path, memo: &Path) -> Result<Digest> {
+    remembered(path, memo, |root| digest_directory(root, Ownership::Overlay(Timestamp::default())))
+}
+
 /// A directory's content with all that would reach the image.
 fn digest_directory(root: &Path, ownership: Ownership) -> Result<Digest> {
     let mut tree = Tree::new(Timestamp::default());
