@@ -32,6 +32,7 @@ use crate::filesystem;
 use crate::tree::{Content, Tree};
 use crate::units::ByteSize;
 
+pub use bmap::{Bmap, MAX_BMAP, Summer};
 pub use compress::{Compression, compress, write_sums};
 pub use kind::PartitionType;
 pub use layout::{Layout, Placed, layout};
@@ -303,6 +304,19 @@ impl BlobSpec {
         segments.push((from, end));
         segments
     }
+}
+
+/// A block map of these ranges of blocks, both ends included, with their digests.
+#[cfg(test)]
+pub(crate) fn bmap_text(size: u64, ranges: impl Iterator<Item = (u64, u64, Digest)>) -> String {
+    let ranges: Vec<_> = ranges
+        .map(|(first, last, sha256)| image::Range {
+            start: first * 4096,
+            len: (last - first + 1) * 4096,
+            sha256,
+        })
+        .collect();
+    bmap::render(size, &ranges)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Downloads that survive bad lines: resumed with `Range` and `If-Range` (RFC 9110 sections 13.1.5, 14),
 //! retried with back-off, and put in place only with the right SHA-256.
 
+mod stream;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -15,6 +17,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
 use crate::{fsx, interrupt};
+
+pub use stream::{Stream, fetch};
 
 /// How long to wait and how often to try.
 #[derive(Debug, Clone)]
@@ -91,10 +95,32 @@ struct Transfer<'a> {
 
 /// What the thread that reads the network tells.
 enum Told {
-    Head { status: u16, reason: String, range_start: Option<u64>, length: Option<u64>, etag: Option<String> },
+    Head(Head),
     Bytes(Vec<u8>),
     End,
     Failed(String),
+}
+
+/// The beginning of an answer.
+struct Head {
+    status: u16,
+    reason: String,
+    range_start: Option<u64>,
+    /// Of this answer's body.
+    length: Option<u64>,
+    etag: Option<String>,
+}
+
+impl Head {
+    /// For messages.
+    fn answer(&self) -> String {
+        format!("the server answered {} {}", self.status, self.reason)
+    }
+
+    /// True when the same question may get a better answer later.
+    fn passing(&self) -> bool {
+        matches!(self.status, 408 | 429 | 500..=599)
+    }
 }
 
 impl<'a> Transfer<'a> {
@@ -154,34 +180,24 @@ impl<'a> Transfer<'a> {
     }
 
     fn attempt(&mut self) -> std::result::Result<(), Failure> {
-        let told = self.request()?;
-        let (status, reason, range_start, length, etag) = match next(&told)? {
-            Told::Head { status, reason, range_start, length, etag } => {
-                (status, reason, range_start, length, etag)
-            }
-            Told::Failed(why) => return Err(Failure::Passing(why)),
-            Told::Bytes(_) | Told::End => return Err(Failure::Passing("there was no answer".to_string())),
-        };
-        match status {
-            206 if range_start == Some(self.have) => {}
+        let etag = if self.have > 0 { fsx::read_optional(&self.validator)? } else { None };
+        let told = request(self.url, self.have, etag, self.patience);
+        let head = head(&told)?;
+        match head.status {
+            206 if head.range_start == Some(self.have) => {}
             200 => self.restart()?,
             // The partial file is as long as the whole, or is of another one.
             206 | 416 if self.have > 0 => {
                 self.restart()?;
                 return Err(Failure::Passing("the server cannot go on from there".to_string()));
             }
-            408 | 429 | 500..=599 => {
-                return Err(Failure::Passing(format!("the server answered {status} {reason}")));
-            }
-            _ => {
-                let why = format!("the server answered {status} {reason}");
-                return Err(Failure::Final(self.failed().caused_by(why)));
-            }
+            _ if head.passing() => return Err(Failure::Passing(head.answer())),
+            _ => return Err(Failure::Final(self.failed().caused_by(head.answer()))),
         }
-        if let Some(etag) = etag {
+        if let Some(etag) = head.etag {
             fsx::write_atomic(&self.validator, etag.as_bytes())?;
         }
-        let total = length.map(|length| self.have + length);
+        let total = head.length.map(|length| self.have + length);
         self.receive(&told, total)
     }
 
@@ -208,7 +224,7 @@ impl<'a> Transfer<'a> {
                     }
                 },
                 Told::Failed(_) => return Err(self.cut(total)),
-                Told::Head { .. } => {}
+                Told::Head(_) => {}
             }
         }
     }
@@ -216,39 +232,6 @@ impl<'a> Transfer<'a> {
     fn cut(&self, total: Option<u64>) -> Failure {
         let of = total.map_or(String::new(), |total| format!(" of {total}"));
         Failure::Passing(format!("the connection ended after {}{of} bytes", self.have))
-    }
-
-    /// Starts a thread that asks and reads, so that Ctrl-C is heard while a server is silent.
-    fn request(&self) -> Result<Receiver<Told>> {
-        let agent: Agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(self.patience.silence))
-            .timeout_per_read(Some(self.patience.silence))
-            .accept_encoding("identity")
-            .user_agent(concat!("bimg/", env!("CARGO_PKG_VERSION")))
-            .tls_config(
-                TlsConfig::builder()
-                    .provider(TlsProvider::NativeTls)
-                    .root_certs(RootCerts::PlatformVerifier)
-                    .build(),
-            )
-            .build()
-            .into();
-        let mut request = agent.get(self.url);
-        if self.have > 0 {
-            request = request.header("Range", format!("bytes={}-", self.have));
-            if let Some(etag) = fsx::read_optional(&self.validator)? {
-                request = request.header("If-Range", etag);
-            }
-        }
-        let (sender, receiver) = sync_channel(16);
-        std::thread::spawn(move || match request.call() {
-            Ok(response) => read(response, &sender),
-            Err(cause) => {
-                let _ = sender.send(Told::Failed(describe(&cause)));
-            }
-        });
-        Ok(receiver)
     }
 
     /// Forgets what is there.
@@ -272,7 +255,54 @@ impl<'a> Transfer<'a> {
     }
 
     fn failed(&self) -> Error {
-        Error::new(format!("cannot download `{}`", self.url))
+        failed(self.url)
+    }
+}
+
+fn failed(url: &str) -> Error {
+    Error::new(format!("cannot download `{url}`"))
+}
+
+/// Starts a thread that asks for what comes after `have` bytes and reads it, so that Ctrl-C is heard while a
+/// server is silent.
+fn request(url: &str, have: u64, etag: Option<String>, patience: &Patience) -> Receiver<Told> {
+    let agent: Agent = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(patience.silence))
+        .timeout_per_read(Some(patience.silence))
+        .accept_encoding("identity")
+        .user_agent(concat!("bimg/", env!("CARGO_PKG_VERSION")))
+        .tls_config(
+            TlsConfig::builder()
+                .provider(TlsProvider::NativeTls)
+                .root_certs(RootCerts::PlatformVerifier)
+                .build(),
+        )
+        .build()
+        .into();
+    let mut request = agent.get(url);
+    if have > 0 {
+        request = request.header("Range", format!("bytes={have}-"));
+        if let Some(etag) = etag {
+            request = request.header("If-Range", etag);
+        }
+    }
+    let (sender, receiver) = sync_channel(16);
+    std::thread::spawn(move || match request.call() {
+        Ok(response) => read(response, &sender),
+        Err(cause) => {
+            let _ = sender.send(Told::Failed(describe(&cause)));
+        }
+    });
+    receiver
+}
+
+/// The beginning of the answer.
+fn head(told: &Receiver<Told>) -> std::result::Result<Head, Failure> {
+    match next(told)? {
+        Told::Head(head) => Ok(head),
+        Told::Failed(why) => Err(Failure::Passing(why)),
+        Told::Bytes(_) | Told::End => Err(Failure::Passing("there was no answer".to_string())),
     }
 }
 
@@ -300,7 +330,7 @@ fn wait(pause: Duration) -> Result<()> {
 fn read(response: Response<ureq::Body>, sender: &SyncSender<Told>) {
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_string);
     let status = response.status();
-    let head = Told::Head {
+    let head = Told::Head(Head {
         status: status.as_u16(),
         reason: status.canonical_reason().unwrap_or_default().to_string(),
         range_start: header("content-range")
@@ -308,7 +338,7 @@ fn read(response: Response<ureq::Body>, sender: &SyncSender<Told>) {
         length: header("content-length").and_then(|length| length.parse().ok()),
         // A weak validator says nothing about bytes (RFC 9110 section 13.1.5).
         etag: header("etag").filter(|etag| !etag.starts_with("W/")),
-    };
+    });
     if sender.send(head).is_err() {
         return;
     }

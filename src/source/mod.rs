@@ -33,7 +33,7 @@ use crate::error::{Error, Exit, Result};
 use crate::progress::Progress;
 
 pub use files::{files, resolve};
-pub use http::Patience;
+pub use http::{Patience, Stream as HttpStream, fetch as http_fetch};
 pub use inner::{kernel_tree, unpack_inner};
 pub use lock::{Lock, LockEntry, Pin};
 pub use spec::{AptSource, GitSource, PathSource, Source, TarballSource};

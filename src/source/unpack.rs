@@ -6,10 +6,9 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, FileTimes, Permissions};
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -18,16 +17,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use tar::{Archive, Entry, EntryType};
 
 use crate::error::{Error, Result};
-use crate::exec::Cmd;
 use crate::progress::{Progress, Unit};
 use crate::tree::TreePath;
-use crate::{fsx, interrupt};
+use crate::{fsx, input, interrupt};
 
 const CHUNK: usize = 256 << 10;
 /// Chunks between the decompressor and the writer: 8 MiB.
 const AHEAD: usize = 32;
-/// Threaded xz decoding gives up threads, not correctness, above this.
-const XZ_MEMORY: u64 = 512 << 20;
 
 /// Where symbolic links of an archive may point to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +47,8 @@ pub(super) struct Unpacked {
 
 /// Unpacks a tar archive of any known compression into the empty directory `into`. `size` is that of the
 /// compressed bytes, for the progress of `what`.
-pub(super) fn unpack<R: Read + Send>(
-    reader: R,
+pub(super) fn unpack(
+    reader: impl Read + Send + 'static,
     size: u64,
     into: &Path,
     links: Links,
@@ -127,27 +123,15 @@ impl Read for Stream {
     }
 }
 
-/// Tells the compression by its magic and sends the plain bytes.
-fn decompress<R: Read + Send>(reader: R, sender: &SyncSender<io::Result<Vec<u8>>>) {
-    let mut reader = BufReader::with_capacity(CHUNK, reader);
-    let result = (|| {
-        let magic = io::BufRead::fill_buf(&mut reader)?.get(..6).unwrap_or_default().to_vec();
-        match &magic[..] {
-            [0x1f, 0x8b, ..] => pump(flate2::bufread::MultiGzDecoder::new(reader), sender),
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-                let threads = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-                let stream = liblzma::stream::MtStreamBuilder::new()
-                    .threads(threads)
-                    .memlimit_threading(XZ_MEMORY)
-                    .memlimit_stop(u64::MAX)
-                    .decoder()?;
-                pump(liblzma::bufread::XzDecoder::new_stream(reader, stream), sender)
-            }
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => pump(zstd::Decoder::with_buffer(reader)?, sender),
-            [b'B', b'Z', b'h', ..] => bzip2(reader, sender),
-            _ => pump(reader, sender),
-        }
-    })();
+/// Sends the plain bytes.
+fn decompress(reader: impl Read + Send + 'static, sender: &SyncSender<io::Result<Vec<u8>>>) {
+    let result = input::decompress(reader).and_then(|(format, plain)| {
+        // Not a word of any library: users see the same ones wherever a compressed file is damaged.
+        pump(plain, sender).map_err(|cause| match format.damage(&cause) {
+            Some(why) if cause.kind() != ErrorKind::UnexpectedEof => io::Error::other(why),
+            _ => cause,
+        })
+    });
     if let Err(cause) = result {
         // A writer that is gone has its own error to tell.
         let _ = sender.send(Err(cause));
@@ -163,28 +147,6 @@ fn pump(mut reader: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) -> io::
             return Ok(());
         }
     }
-}
-
-/// Through the system's `bzip2`: too rare for a library of its own.
-fn bzip2(mut reader: impl Read + Send, sender: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
-    let other = |error: &Error| io::Error::other(error.chain().collect::<Vec<_>>().join(": "));
-    let mut child = Cmd::new("bzip2")
-        .arg("-dc")
-        .spawn(Stdio::piped(), Stdio::piped(), Stdio::null())
-        .map_err(|error| other(&error))?;
-    let (stdin, stdout) = (child.stdin(), child.child.stdout.take());
-    let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
-        return Err(io::Error::other("`bzip2` has no pipes"));
-    };
-    std::thread::scope(|scope| {
-        let feeder = scope.spawn(move || io::copy(&mut reader, &mut stdin).map(|_| ()));
-        let pumped = pump(stdout, sender);
-        // A feeder that met a closed pipe is told by the status of the process.
-        let _ = feeder.join();
-        pumped
-    })?;
-    let status = child.wait().map_err(|error| other(&error))?;
-    if status.success() { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidData, "corrupt bzip2 data")) }
 }
 
 /// Writes entries below one directory.

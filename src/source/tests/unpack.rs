@@ -14,7 +14,8 @@ use crate::progress::Silent;
 
 fn try_unpack(archive: &[u8], into: &Path, links: Links) -> Result<i64> {
     fsx::create_dir_all(into)?;
-    let unpacked = unpack(archive, archive.len() as u64, into, links, "test", &Silent)?;
+    let bytes = std::io::Cursor::new(archive.to_vec());
+    let unpacked = unpack(bytes, archive.len() as u64, into, links, "test", &Silent)?;
     strip_top(into, &unpacked)?;
     Ok(unpacked.newest)
 }

@@ -3,11 +3,18 @@
 //! Source: bmap-tools, `BmapCreate.py` and `BmapCopy.py`. The file holds its own SHA-256, computed
 //! with zeros in its place.
 
+mod read;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write;
 
 use crate::digest::Digest;
 use crate::disk::image::Range;
 use crate::disk::layout::BLOCK;
+
+pub use read::{Bmap, MAX_FILE as MAX_BMAP, Summer};
 
 /// Renders the map of an image of `size` bytes.
 pub fn render(size: u64, ranges: &[Range]) -> String {

@@ -1,0 +1,260 @@
+//! An image to read: a file, standard input or a URL, plain or compressed, as one stream of plain bytes.
+//!
+//! ```text
+//! Origin --open--> bytes --(SHA-256)--> decompress (by magic) --> Input: read, skip, to the very end
+//! ```
+//!
+//! An image that ends too early or does not decode is an error that says so, whatever its compression.
+//! What needs random access has the image spooled first, see [`spool`].
+
+mod decompress;
+mod origin;
+mod patient;
+mod spool;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::source::{HttpStream, Patience};
+use crate::{fsx, interrupt};
+use patient::Patient;
+
+pub use decompress::{Format, decompress};
+pub use origin::Origin;
+pub use spool::{Spooled, spool};
+
+/// Bytes thrown away at once when a stream skips.
+const SKIP: usize = 256 << 10;
+
+/// An open image.
+pub struct Input {
+    name: String,
+    format: Format,
+    stream: Stream,
+    /// Plain bytes read or skipped so far.
+    position: u64,
+    size: Option<u64>,
+    stored: Stored,
+}
+
+enum Stream {
+    /// Uncompressed: skipping costs nothing.
+    File(File),
+    Plain(Box<dyn Read + Send>),
+}
+
+/// The image as it is stored: how much of it there is, was read, and its digest.
+#[derive(Clone, Default)]
+struct Stored {
+    read: Arc<AtomicU64>,
+    total: Option<u64>,
+    hasher: Option<Arc<Mutex<Sha256>>>,
+}
+
+impl Input {
+    /// Opens an image.
+    pub fn open(origin: &Origin) -> Result<Self> {
+        Self::open_stored(origin, Stored::default())
+    }
+
+    /// The same; [`Input::finish`] will tell the SHA-256 of the file as it is stored, so all of it is read.
+    pub fn open_hashed(origin: &Origin) -> Result<Self> {
+        let hasher = Some(Arc::new(Mutex::new(Sha256::new())));
+        Self::open_stored(origin, Stored { hasher, ..Stored::default() })
+    }
+
+    fn open_stored(origin: &Origin, stored: Stored) -> Result<Self> {
+        let name = origin.to_string();
+        match origin {
+            Origin::File(path) => {
+                let file = fsx::open(path)?;
+                let failed = |cause: io::Error| fsx::io_error("read", path, &cause);
+                let kind = file.metadata().map_err(failed)?.file_type();
+                if kind.is_dir() {
+                    return Err(Error::usage(format!("cannot read `{name}`")).caused_by("it is a directory"));
+                }
+                if kind.is_fifo() || kind.is_char_device() {
+                    return Self::from_reader(name, Patient::new(file), stored);
+                }
+                Self::from_file(name, file, stored).map_err(failed)?
+            }
+            Origin::Stdin => Self::from_reader(name, Patient::new(io::stdin()), stored),
+            Origin::Url(url) => {
+                let stream = HttpStream::open(url, &Patience::default())?;
+                let stored = Stored { total: stream.total(), ..stored };
+                Self::from_reader(name, stream, stored)
+            }
+        }
+    }
+
+    fn from_file(name: String, mut file: File, stored: Stored) -> io::Result<Result<Self>> {
+        let total = file.seek(SeekFrom::End(0))?;
+        file.rewind()?;
+        let mut magic = [0; 18];
+        let n = read_at(&file, &mut magic, 0)?;
+        let format = Format::detect(&magic[..n]);
+        let stored = Stored { total: Some(total), ..stored };
+        if format == Format::Raw && stored.hasher.is_none() {
+            let (stream, size) = (Stream::File(file), Some(total));
+            return Ok(Ok(Input { name, format, stream, position: 0, size, stored }));
+        }
+        let size = match format {
+            Format::Raw => Some(total),
+            Format::Zstd => zstd::zstd_safe::get_frame_content_size(&magic[..n]).ok().flatten(),
+            _ => None,
+        };
+        Ok(Self::from_reader(name, file, stored).map(|input| Input { size, ..input }))
+    }
+
+    /// An image from anything; `name` is for messages.
+    fn from_reader(name: String, reader: impl Read + Send + 'static, stored: Stored) -> Result<Self> {
+        let counted = Counted { inner: reader, stored: stored.clone() };
+        match decompress(counted) {
+            Ok((format, plain)) => {
+                Ok(Input { name, format, stream: Stream::Plain(plain), position: 0, size: None, stored })
+            }
+            Err(cause) => Err(error(&name, Format::Raw, 0, cause)),
+        }
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is packed.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Plain bytes of the image, as far as that is known before it was read: of a file that is not compressed,
+    /// of a Zstandard file that says so. It is a promise to be checked, no more.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Plain bytes read or skipped so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Bytes of the stored file read so far, and all of them where that is known: for progress.
+    pub fn stored(&self) -> (u64, Option<u64>) {
+        match self.stream {
+            Stream::File(_) => (self.position, self.size),
+            Stream::Plain(_) => (self.stored.read.load(Ordering::Relaxed), self.stored.total),
+        }
+    }
+
+    /// Fills `buffer`; fewer bytes mean that the image has ended.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            let n = match &mut self.stream {
+                Stream::File(file) => file.read_at(rest, self.position),
+                Stream::Plain(plain) => plain.read(rest),
+            };
+            match n {
+                Ok(0) => break,
+                Ok(n) => {
+                    filled += n;
+                    self.position += n as u64;
+                }
+                Err(cause) if cause.kind() == ErrorKind::Interrupted => interrupt::check()?,
+                Err(cause) => return Err(error(&self.name, self.format, self.position, cause)),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Moves on by `len` bytes; fewer mean that the image has ended.
+    pub fn skip(&mut self, len: u64) -> Result<u64> {
+        if let (Stream::File(_), Some(size)) = (&self.stream, self.size) {
+            let skipped = len.min(size.saturating_sub(self.position));
+            self.position += skipped;
+            return Ok(skipped);
+        }
+        let mut waste = vec![0; (len.min(SKIP as u64)) as usize];
+        let mut skipped = 0;
+        while skipped < len {
+            interrupt::check()?;
+            let want = waste.len().min((len - skipped) as usize);
+            let n = self.read(&mut waste[..want])?;
+            skipped += n as u64;
+            if n < want {
+                break;
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// Reads to the very end, where compressed files keep their last checks. Gives the size of the image, and the
+    /// digest of the stored file when that was asked for.
+    pub fn finish(mut self) -> Result<(u64, Option<Digest>)> {
+        self.skip(u64::MAX)?;
+        let digest = self.stored.hasher.map(|hasher| {
+            let hasher = hasher.lock().unwrap_or_else(PoisonError::into_inner);
+            Digest(hasher.clone().finalize().into())
+        });
+        Ok((self.position, digest))
+    }
+}
+
+/// What went wrong, in words for a person.
+fn error(name: &str, format: Format, position: u64, cause: io::Error) -> Error {
+    let about = format!("cannot read `{name}`");
+    let cause = match cause.downcast::<Error>() {
+        Ok(error) => return error.context(about),
+        Err(cause) => cause,
+    };
+    let Some(why) = format.damage(&cause) else {
+        return Error::new(about).caused_by(fsx::describe(&cause));
+    };
+    let mut error = Error::new(about).caused_by(why);
+    if position > 0 {
+        error = error.caused_by(format!("the first {position} bytes of the image were read well"));
+    }
+    error.hint("fetch it again, and compare its SHA-256 with the one that its maker gives")
+}
+
+/// Like `FileExt::read_at`, but fills the buffer as far as the file goes.
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(filled)
+}
+
+/// Counts, and hashes where asked, what is read of the stored file.
+struct Counted<R> {
+    inner: R,
+    stored: Stored,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.stored.read.fetch_add(n as u64, Ordering::Relaxed);
+        if let Some(hasher) = &self.stored.hasher {
+            hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&buffer[..n]);
+        }
+        Ok(n)
+    }
+}
