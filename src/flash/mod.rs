@@ -1,3 +1,247 @@
-//! Writing an image to a drive, fast, and never to the wrong one.
+//! Writing an image to a drive, fast, and never to the wrong one: which drive is [`device`]'s to say.
+//!
+//! 1. What has to be written is known from a block map.
+//! 2. The image is read once; decompressing, checking and writing run at the same time ([`pass`]).
+//! 3. The first MiB was cleared before and is held back ([`writer`]).
+//! 4. Everything is read back from the drive and compared; what differs is written again ([`verify`]).
+//! 5. The first MiB is written and compared.
+//!
+//! Memory is bounded whatever the image: five chunks of 4 MiB, and what decompressing takes.
 
 pub mod device;
+mod map;
+mod pass;
+mod target;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+
+use crate::digest::Digest;
+use crate::disk::Bmap;
+use crate::error::{Error, Result};
+use crate::input::{Input, Origin};
+use crate::progress::Progress;
+use crate::units::ByteSize;
+use crate::{fsx, interrupt};
+
+use map::Map;
+use pass::{Passed, pass};
+use writer::{HEAD, Writer};
+
+pub use target::{FileTarget, Target};
+
+/// How often a block that differs is written again.
+const ATTEMPTS: u32 = 3;
+
+/// An image to write.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// Where it is.
+    pub origin: &'a Origin,
+    /// What messages call the drive: `/dev/sdb`.
+    pub target: &'a str,
+    /// Its block map, when there is one.
+    pub bmap: Option<&'a Bmap>,
+    /// What the SHA-256 of the file at `origin` must be, as stored. The first MiB is not written before that is
+    /// known to be so.
+    pub sha256: Option<Digest>,
+    /// Reads back and compares.
+    pub verify: bool,
+    /// Reads first and writes only what differs.
+    pub minimize: bool,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// Bytes of the image.
+    pub size: ByteSize,
+    /// Bytes of it that matter.
+    pub mapped: ByteSize,
+    /// Bytes that were written, cleared and rewritten ones included.
+    pub written: ByteSize,
+    /// Bytes of pieces that differed when they were read back, and were written again.
+    pub rewritten: ByteSize,
+    /// True when all that matters was read back and compared.
+    pub verified: bool,
+}
+
+/// Writes the image.
+pub fn write(job: &Job<'_>, target: &dyn Target, progress: &dyn Progress) -> Result<Report> {
+    run(job, target, progress, &interrupt::requested)
+}
+
+/// The same, with another way to be interrupted.
+fn run(
+    job: &Job<'_>,
+    target: &dyn Target,
+    progress: &dyn Progress,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Report> {
+    let cx = Cx { job, target, progress, stop, region: 0..u64::MAX };
+    let mut map = job.bmap.map_or(Map::Whole, Map::Bmap);
+    let input = open(job)?;
+    let size = map.image_size().or(input.size());
+    if let Some(size) = size {
+        if size > target.size() {
+            return Err(cx.too_small(input.name(), Some(size)));
+        }
+        target.set_size(size).map_err(|cause| cx.drive_error("write to", size, &cause))?;
+    }
+    if let Some(size) = input.size() {
+        map.check_end(input.name(), size)?;
+    }
+    let mut writer = Writer::new(&cx, job.minimize);
+    let done = fill(&cx, input, &mut map, &mut writer);
+    if done.is_err() && writer.written > 0 {
+        progress.warn(&format!("`{}` holds a part of the image and does not boot", job.target));
+    }
+    let (passed, rewritten) = done?;
+    let mapped = ByteSize(writer.mapped());
+    writer.finish_head(job.verify, ATTEMPTS)?;
+    Ok(Report {
+        size: ByteSize(passed.size),
+        mapped,
+        written: ByteSize(writer.written),
+        rewritten: ByteSize(rewritten),
+        verified: job.verify,
+    })
+}
+
+fn open(job: &Job<'_>) -> Result<Input> {
+    if job.sha256.is_some() { Input::open_hashed(job.origin) } else { Input::open(job.origin) }
+}
+
+/// Everything but the head: written, and compared where that is asked for. Also gives how many bytes were written
+/// again.
+fn fill(cx: &Cx<'_>, input: Input, map: &mut Map<'_>, writer: &mut Writer<'_>) -> Result<(Passed, u64)> {
+    let passed = pass(cx, input, map, writer, &|_| true)?;
+    if let (Some(found), Some(expected)) = (passed.sha256, cx.job.sha256)
+        && found != expected
+    {
+        return Err(Error::new(format!("`{}` is not the file that was asked for", cx.job.origin))
+            .caused_by(format!("its sha256 is {found}"))
+            .caused_by(format!("expected         {expected}"))
+            .hint("it was damaged on its way, or is from another release: fetch it again"));
+    }
+    cx.target.set_size(passed.size).map_err(|cause| cx.drive_error("write to", passed.size, &cause))?;
+    writer.sync()?;
+    let rewritten = if cx.job.verify { repair(cx, map, writer)? } else { 0 };
+    Ok((passed, rewritten))
+}
+
+/// Compares, and writes again what differs. Gives how many bytes that were.
+fn repair(cx: &Cx<'_>, map: &mut Map<'_>, writer: &mut Writer<'_>) -> Result<u64> {
+    let all: Vec<usize> = (0..writer.pieces.list.len()).collect();
+    let mut bad = verify::differing(cx, &writer.pieces, &all)?;
+    let before = writer.written;
+    for _ in 0..ATTEMPTS {
+        if bad.is_empty() {
+            break;
+        }
+        let places: Vec<u64> = bad.iter().map(|index| writer.pieces.runs(*index)[0].start).collect();
+        if !cx.job.origin.repeatable() {
+            return Err(cx
+                .unreliable(&places, 0)
+                .hint("an image from a pipe cannot be read again to repair that: flash it from a file"));
+        }
+        let windows: BTreeSet<u64> = bad.iter().map(|index| writer.pieces.window(*index)).collect();
+        cx.progress.note(&format!("{} of 4 MiB differ and are written again", plural(bad.len(), "piece")));
+        writer.repair();
+        pass(cx, open(cx.job)?, map, writer, &|window| windows.contains(&window))?;
+        writer.sync()?;
+        // All of them: a drive that is smaller than it says has just lost others.
+        bad = verify::differing(cx, &writer.pieces, &all)?;
+    }
+    if bad.is_empty() {
+        return Ok(writer.written - before);
+    }
+    Err(cx.unreliable(&writer.differed, ATTEMPTS))
+}
+
+/// What all parts need.
+struct Cx<'a> {
+    job: &'a Job<'a>,
+    target: &'a dyn Target,
+    progress: &'a dyn Progress,
+    stop: &'a (dyn Fn() -> bool + Sync),
+    /// Where on the drive, and in the image, is written.
+    region: Range<u64>,
+}
+
+impl Cx<'_> {
+    fn head_end(&self) -> u64 {
+        self.region.end.min(self.region.start + HEAD)
+    }
+
+    /// Fails once a signal came.
+    fn check_stop(&self, at: u64) -> Result<()> {
+        if (self.stop)() {
+            let at = ByteSize(at >> 20 << 20);
+            return Err(Error::interrupted().context(format!("`{}` was left at {at}", self.job.target)));
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.target.sync().map_err(|cause| self.drive_error("write to", 0, &cause))
+    }
+
+    fn drop_cache(&self) -> Result<()> {
+        self.target.drop_cache().map_err(|cause| self.drive_error("read", 0, &cause))
+    }
+
+    fn drive_error(&self, verb: &str, at: u64, cause: &io::Error) -> Error {
+        let name = self.job.target;
+        let told = fsx::describe(cause);
+        let gone = [rustix::io::Errno::NODEV, rustix::io::Errno::NXIO, rustix::io::Errno::NOMEDIUM];
+        if gone.iter().any(|errno| cause.raw_os_error() == Some(errno.raw_os_error())) {
+            return Error::new(format!("`{name}` is gone"))
+                .caused_by(format!("cannot {verb} it at byte {at}: {told}"))
+                .hint("plug it in again, and flash it again");
+        }
+        let error = Error::new(format!("cannot {verb} `{name}`"));
+        let error =
+            if at > 0 { error.caused_by(format!("at byte {at}: {told}")) } else { error.caused_by(told) };
+        if cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+            return error.hint("it was pulled out, its reader is loose, or it is worn out");
+        }
+        error
+    }
+
+    fn too_small(&self, image: &str, size: Option<u64>) -> Error {
+        let (name, room) = (self.job.target, self.target.size());
+        let room = format!("{} ({room} bytes)", ByteSize(room));
+        Error::new(format!("`{image}` does not fit on `{name}`")).caused_by(match size {
+            Some(size) => format!("the image has {} ({size} bytes), the drive {room}", ByteSize(size)),
+            None => format!("it goes on behind the end of the drive, which has {room}"),
+        })
+    }
+
+    /// The drive does not give back what was written to it.
+    fn unreliable(&self, places: &[u64], attempts: u32) -> Error {
+        let name = self.job.target;
+        let mut error = Error::new(format!("`{name}` does not hold what was written to it"));
+        if let Some(first) = places.first() {
+            let more = match places.len() {
+                1 => String::new(),
+                n => format!(", and at {}", plural(n - 1, "other place")),
+            };
+            error = error.caused_by(format!("other bytes come back from byte {first} on{more}"));
+        }
+        if attempts > 0 {
+            error = error.caused_by(format!("writing it again {attempts} times did not help"));
+        }
+        error.hint("the drive is worn out, or smaller than it says: do not use it")
+    }
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
