@@ -65,7 +65,7 @@ pub struct Signature {
 }
 
 /// A signature that fits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Signed {
     /// The key's file.
     pub key: String,
@@ -98,6 +98,11 @@ impl Signature {
             );
         }
         Ok(Signature { inner, shown: shown.to_string() })
+    }
+
+    /// Whether it names one of the keys.
+    pub fn is_of(&self, keys: &[PublicKey]) -> bool {
+        keys.iter().any(|key| key.key.keynum() == self.inner.keynum())
     }
 
     /// Checks `data` with whichever of the keys the signature names; `what` is what messages call the data.

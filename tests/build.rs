@@ -23,7 +23,7 @@ fn the_image_is_accepted_by_every_judge() {
         "{}",
         built.stdout
     );
-    assert!(built.stdout.ends_with("\nnext:\n  bmaptool copy out/acme/acme.img /dev/YOUR-CARD\n"));
+    assert!(built.stdout.ends_with("\nnext:\n  bimg flash out/acme/acme.img\n"));
 
     let table = project.shell("sgdisk -v out/acme/acme.img");
     assert!(table.contains("No problems found"), "{table}");

@@ -14,6 +14,7 @@ mod board_args;
 mod boards;
 mod build;
 mod doctor;
+mod flash;
 mod generate;
 mod plan;
 mod run;
@@ -63,6 +64,8 @@ enum Command {
     Run(run::Run),
     /// Boot the image in QEMU and check that it works
     Test(test::Test),
+    /// Write an image to a drive, and read it back
+    Flash(flash::Flash),
     /// Check that this host can build a board
     Doctor(doctor::Doctor),
     /// List, show and check board profiles
@@ -100,6 +103,7 @@ impl Cli {
             Command::Plan(command) => command.run(ui),
             Command::Run(command) => command.run(ui),
             Command::Test(command) => command.run(ui),
+            Command::Flash(command) => command.run(ui),
             Command::Doctor(command) => command.run(ui),
             Command::Boards(command) => command.run(ui),
             Command::Update(command) => command.run(ui),

@@ -8,6 +8,7 @@
 //!
 //! Memory is bounded whatever the image: five chunks of 4 MiB, and what decompressing takes.
 
+pub mod beside;
 pub mod device;
 mod map;
 mod pass;

@@ -82,7 +82,7 @@ impl Built {
             let _ = writeln!(out, "  bimg run --board {}{variant}", self.board);
             let _ = writeln!(out, "  bimg test --board {}{variant}", self.board);
         }
-        let _ = writeln!(out, "  bmaptool copy {} /dev/YOUR-CARD", relative(image));
+        let _ = writeln!(out, "  bimg flash {}", relative(image));
         out
     }
 }

@@ -4,6 +4,7 @@
 //! Board + facts -> Plan            plan.rs gathers the facts, crate::plan decides
 //! Plan -> stages -> artifacts      build.rs, in order: sources, kernel, rootfs, image
 //! out/BOARD -> QEMU                emulate.rs
+//! an image -> a drive              flash.rs
 //! ```
 
 mod build;
@@ -11,6 +12,7 @@ pub mod disk;
 mod doctor;
 mod emulate;
 mod facts;
+mod flash;
 mod image;
 mod manifest;
 mod rootfs;
@@ -23,6 +25,7 @@ pub use build::{Built, build};
 pub use doctor::doctor;
 pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;
+pub use flash::{FlashOptions, Flashed, drives, flash};
 pub use image::check_layout;
 pub use update::update;
 

@@ -1,7 +1,9 @@
-//! An HTTP server on loopback that hands out one file, well or badly.
+//! An HTTP server on loopback that hands out one file, or a few, well or badly.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How it answers.
@@ -17,22 +19,39 @@ pub enum Manner {
     Silent,
 }
 
-/// Serves until the test ends; returns host and port.
+/// Serves one file, whatever it is asked for, until the test ends; returns host and port.
 pub fn start(body: Vec<u8>, manner: Manner) -> String {
+    serve(move |_| Some(body.clone()), manner)
+}
+
+/// Serves the files of a directory.
+pub fn start_files(dir: PathBuf) -> String {
+    serve(move |name| std::fs::read(dir.join(name)).ok(), Manner::Good)
+}
+
+fn serve(find: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static, manner: Manner) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
+    let find = Arc::new(find);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let body = body.clone();
-            std::thread::spawn(move || answer(&stream.unwrap(), &body, manner));
+            let find = Arc::clone(&find);
+            std::thread::spawn(move || answer(&stream.unwrap(), &*find, manner));
         }
     });
     host
 }
 
-fn answer(mut stream: &TcpStream, body: &[u8], manner: Manner) {
-    let head = BufReader::new(stream).lines().map_while(Result::ok);
+fn answer(mut stream: &TcpStream, find: &dyn Fn(&str) -> Option<Vec<u8>>, manner: Manner) {
+    let mut head = BufReader::new(stream).lines().map_while(Result::ok);
+    let first = head.next().unwrap_or_default();
     head.take_while(|line| !line.is_empty()).for_each(drop);
+    let name = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+    let Some(body) = find(name) else {
+        let _ = write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return;
+    };
+    let body = body.as_slice();
     let half = &body[..body.len() / 2];
     let (length, sent) = match manner {
         Manner::Good => (body.len(), body),

@@ -1,0 +1,492 @@
+//! `bimg flash` by the real binary, onto regular files: what arrives, what is checked, what is refused.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use common::server;
+use common::{Outcome, Project, assert_fails};
+
+/// A project with an image of 24 MiB: a FAT, an ext4 and nothing in between.
+fn built() -> Project {
+    let project = Project::new();
+    project.build(&[]);
+    project
+}
+
+/// A project with a small image that has no partition table, a block map or anything else beside it.
+fn plain() -> Project {
+    let project = Project::new();
+    project.shell("mkdir images && head -c 3000000 /dev/urandom > images/x.img");
+    project
+}
+
+#[track_caller]
+fn flash(project: &Project, args: &[&str]) -> Outcome {
+    project.run(&[&["flash"], args].concat())
+}
+
+/// Its last lines, without what differs from run to run.
+fn told(outcome: &Outcome) -> String {
+    let untimed = |line: &str| if line.ends_with("/s") { "  TIME".to_string() } else { line.to_string() };
+    outcome.stdout.lines().map(|line| untimed(line) + "\n").collect()
+}
+
+mod arrives {
+    use super::*;
+
+    #[test]
+    fn a_new_file_gets_the_image() {
+        let project = built();
+        let outcome = flash(&project, &["out/acme/acme.img", "card.img"]).ok();
+        project.shell("cmp out/acme/acme.img card.img");
+        let expected = "card.img\n  ";
+        assert!(told(&outcome).starts_with(expected), "{}", outcome.stdout);
+        assert!(told(&outcome).ends_with(" of data, read back and equal\n  TIME\n"), "{}", outcome.stdout);
+        assert!(outcome.stderr.starts_with("flash: started: `out/acme/acme.img` to `card.img`\n"));
+        let json = flash(&project, &["--json", "--no-verify", "out/acme/acme.img", "card2.img"]).ok().stdout;
+        let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+        assert_eq!(last["event"], "flashed");
+        assert_eq!(last["device"], "card2.img");
+        assert_eq!(last["verified"], false);
+        assert_eq!(last["size"], project.path("out/acme/acme.img").metadata().unwrap().len());
+        project.shell("cmp out/acme/acme.img card2.img");
+    }
+
+    /// First and last byte of each mapped range.
+    fn mapped(project: &Project) -> Vec<(usize, usize)> {
+        let map = project.read("out/acme/acme.img.bmap");
+        let blocks = map.lines().filter(|line| line.contains("<Range")).map(|line| {
+            let span = line.split('>').nth(1).unwrap().split('<').next().unwrap().trim();
+            let (first, last) = span.split_once('-').unwrap_or((span, span));
+            (first.parse::<usize>().unwrap(), last.parse::<usize>().unwrap())
+        });
+        blocks.map(|(first, last)| (first * 4096, last * 4096 + 4095)).collect()
+    }
+
+    #[test]
+    fn a_larger_file_keeps_its_size_and_what_the_map_leaves_out_like_a_card() {
+        let project = built();
+        project.shell("head -c 64M /dev/zero | tr '\\0' x > card.img");
+        flash(&project, &["--yes", "out/acme/acme.img", "card.img"]).ok();
+        let read = |name: &str| std::fs::read(project.path(name)).unwrap();
+        let (image, card) = (read("out/acme/acme.img"), read("card.img"));
+        assert_eq!(card.len(), 64 << 20);
+        let mut expected = vec![b'x'; card.len()];
+        for (first, last) in mapped(&project) {
+            let last = last.min(image.len() - 1);
+            expected[first..=last].copy_from_slice(&image[first..=last]);
+        }
+        assert!(card == expected, "other bytes than the mapped ones were written");
+    }
+
+    #[test]
+    fn every_compression_from_a_file_a_pipe_and_a_server() {
+        let project = plain();
+        project.shell(
+            "cd images && xz -T1 --block-size=1MiB -k x.img && zstd -q x.img && gzip -k x.img && bzip2 -k x.img",
+        );
+        let host = server::start_files(project.path("images"));
+        for name in ["x.img", "x.img.xz", "x.img.zst", "x.img.gz", "x.img.bz2"] {
+            let path = format!("images/{name}");
+            flash(&project, &[&path, "from-file.img"]).ok();
+            let body = std::fs::read(project.path(&path)).unwrap();
+            let mut pipe = project.bimg(&["flash", "--quiet", "-", "from-pipe.img"]);
+            let mut child = pipe.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(&body).unwrap();
+            assert!(child.wait().unwrap().success());
+            let url = format!("http://{host}/{name}");
+            flash(&project, &[&url, "from-url.img"]).ok();
+            for from in ["file", "pipe", "url"] {
+                project.shell(&format!("cmp images/x.img from-{from}.img && rm from-{from}.img"));
+            }
+        }
+    }
+
+    #[test]
+    fn writes_only_what_differs() {
+        let project = built();
+        flash(&project, &["out/acme/acme.img", "card.img"]).ok();
+        let place = mapped(&project).last().unwrap().0 + 100;
+        project.shell(&format!("printf x | dd of=card.img bs=1 seek={place} conv=notrunc status=none"));
+        let json =
+            flash(&project, &["--json", "--yes", "--minimize-writes", "out/acme/acme.img", "card.img"]);
+        let last: serde_json::Value = serde_json::from_str(json.ok().stdout.lines().last().unwrap()).unwrap();
+        assert!(last["written"].as_u64().unwrap() < last["mapped"].as_u64().unwrap() / 2, "{last}");
+        project.shell("cmp out/acme/acme.img card.img");
+    }
+}
+
+mod checks {
+    use super::*;
+
+    const STARTED: &str = "flash: started: `images/x.img` to `card.img`\nflash: failed after TIME\n";
+
+    #[test]
+    fn sums_of_the_image() {
+        let project = plain();
+        project.shell("cd images && sha256sum x.img > SHA256SUMS");
+        flash(&project, &["images/x.img", "card.img"]).ok();
+        project
+            .shell("rm card.img; printf x | dd of=images/x.img bs=1 seek=2000000 conv=notrunc status=none");
+        let outcome = flash(&project, &["images/x.img", "card.img"]);
+        let right = project.read("images/SHA256SUMS")[..64].to_string();
+        let wrong = project.shell("sha256sum images/x.img")[..64].to_string();
+        let warning = "warning: `card.img` holds a part of the image and does not boot\n";
+        assert_fails(
+            &Outcome { stderr: outcome.stderr.replace(warning, ""), ..outcome },
+            1,
+            &format!(
+                "{STARTED}error: `images/x.img` is not the file that was asked for\n  \
+                 caused by: its sha256 is {wrong}\n  caused by: expected         {right}\n\n\
+                 hint: it was damaged on its way, or is from another release: fetch it again\n"
+            ),
+        );
+    }
+
+    #[test]
+    fn sums_of_the_block_map_speak_for_the_image() {
+        let project = built();
+        // Bytes that no file of the image uses: nobody has to read them.
+        let size = project.path("out/acme/acme.img").metadata().unwrap().len();
+        project.edit("out/acme/acme.img.bmap", "<ImageSize>", "<ImageSize> ");
+        let found = project.shell("sha256sum out/acme/acme.img.bmap")[..64].to_string();
+        let sums = project.read("out/acme/SHA256SUMS");
+        let expected = sums.lines().find(|line| line.ends_with("acme.img.bmap")).unwrap()[..64].to_string();
+        assert_fails(
+            &flash(&project, &["out/acme/acme.img", "card.img"]),
+            1,
+            &format!(
+                "error: `out/acme/acme.img.bmap` is not the file that `SHA256SUMS` lists\n  \
+                 caused by: its sha256 is {found}\n  caused by: expected         {expected}\n\n\
+                 hint: the two are from different builds, or one is damaged: fetch both again\n"
+            ),
+        );
+        assert!(!project.path("card.img").exists() && size > 0);
+    }
+
+    #[test]
+    fn a_block_map_is_found_where_bmaptool_finds_it() {
+        let project = built();
+        project.shell("mkdir images && cp out/acme/acme.img images/x.img && zstd -q images/x.img");
+        let mapped = |image: &str| {
+            let json = flash(&project, &["--json", "--yes", image, "card.img"]).ok().stdout;
+            let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+            last["mapped"].as_u64().unwrap()
+        };
+        // A map that leaves the second half out shows that it was used.
+        let map = project.read("out/acme/acme.img.bmap");
+        for (image, names) in [
+            ("images/x.img", ["x.img.bmap", "x.bmap"].as_slice()),
+            ("images/x.img.zst", ["x.img.zst.bmap", "x.img.bmap", "x.bmap"].as_slice()),
+        ] {
+            for name in names {
+                let path = format!("images/{name}");
+                project.write(&path, &map);
+                assert!(mapped(image) < 24 << 20, "{name}");
+                project.shell(&format!("cmp out/acme/acme.img card.img && rm {path} card.img"));
+            }
+        }
+    }
+}
+
+mod signatures {
+    use super::*;
+
+    fn sign(project: &Project, pair: &minisign::KeyPair, file: &str) {
+        let data = std::fs::read(project.path(file)).unwrap();
+        let signature = minisign::sign(None, &pair.sk, data.as_slice(), Some("release 1"), None).unwrap();
+        project.write(&format!("{file}.minisig"), &signature.into_string());
+    }
+
+    fn key(project: &Project) -> minisign::KeyPair {
+        let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        project.write("my.pub", &pair.pk.to_box().unwrap().to_string());
+        pair
+    }
+
+    /// Exit status, stderr without the key's number, stdout's last line.
+    fn run(project: &Project, pair: &minisign::KeyPair, args: &[&str]) -> Outcome {
+        let number =
+            pair.pk.keynum().iter().rev().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().concat();
+        let outcome = flash(project, args);
+        Outcome {
+            stdout: outcome.stdout.replace(&number, "ID"),
+            stderr: outcome.stderr.replace(&number, "ID"),
+            ..outcome
+        }
+    }
+
+    #[test]
+    fn of_the_image() {
+        let project = plain();
+        let pair = key(&project);
+        sign(&project, &pair, "images/x.img");
+        let outcome = run(&project, &pair, &["--key", "my.pub", "images/x.img", "card.img"]).ok();
+        assert!(outcome.stdout.ends_with("\n  signed with the key ID: release 1\n"), "{}", outcome.stdout);
+        project.shell("cmp images/x.img card.img && rm card.img");
+        project.shell("printf x | dd of=images/x.img bs=1 seek=2000000 conv=notrunc status=none");
+        assert_fails(
+            &run(&project, &pair, &["--key", "my.pub", "images/x.img", "card.img"]),
+            1,
+            "error: `images/x.img` is not what was signed\n  \
+             caused by: `images/x.img.minisig` does not fit, with the key ID (`my.pub`)\n\n\
+             hint: fetch both again from where they came; do not use them as they are\n",
+        );
+        assert!(!project.path("card.img").exists(), "something was written");
+    }
+
+    #[test]
+    fn of_the_sums() {
+        let project = built();
+        let pair = key(&project);
+        sign(&project, &pair, "out/acme/SHA256SUMS");
+        let args = ["--key", "my.pub", "out/acme/acme.img", "card.img"];
+        let outcome = run(&project, &pair, &args).ok();
+        assert!(outcome.stdout.ends_with("\n  signed with the key ID: release 1\n"), "{}", outcome.stdout);
+        project.shell("rm card.img; echo >> out/acme/SHA256SUMS");
+        assert_fails(
+            &run(&project, &pair, &args),
+            1,
+            "error: `out/acme/SHA256SUMS` is not what was signed\n  \
+             caused by: `out/acme/SHA256SUMS.minisig` does not fit, with the key ID (`my.pub`)\n\n\
+             hint: fetch both again from where they came; do not use them as they are\n",
+        );
+    }
+
+    #[test]
+    fn none_where_one_is_asked_for() {
+        let project = plain();
+        key(&project);
+        assert_fails(
+            &flash(&project, &["--key", "my.pub", "images/x.img", "card.img"]),
+            1,
+            "error: `images/x.img` is not signed\n  caused by: beside it is neither `SHA256SUMS.minisig` \
+             for a `SHA256SUMS` that lists it, nor `x.img.minisig`\n",
+        );
+        assert_fails(
+            &flash(&project, &["--key", "my.pub", "-", "card.img"]),
+            1,
+            "error: `standard input` is not signed\n  caused by: standard input has nothing beside it\n",
+        );
+    }
+
+    #[test]
+    fn sums_that_do_not_list_the_image_say_nothing_about_it() {
+        let project = plain();
+        let pair = key(&project);
+        project.shell("cd images && sha256sum /dev/null > SHA256SUMS");
+        sign(&project, &pair, "images/SHA256SUMS");
+        let outcome = flash(&project, &["--key", "my.pub", "images/x.img", "card.img"]);
+        assert!(outcome.stderr.starts_with("error: `images/x.img` is not signed\n"), "{}", outcome.stderr);
+    }
+
+    #[test]
+    fn a_block_map_that_nobody_signed_says_nothing() {
+        let project = built();
+        let pair = key(&project);
+        project.shell("mkdir images && cp out/acme/acme.img out/acme/acme.img.bmap images");
+        sign(&project, &pair, "images/acme.img");
+        let outcome = flash(&project, &["--key", "my.pub", "images/acme.img", "card.img"]).ok();
+        assert!(
+            outcome.stderr.contains("`images/acme.img.bmap` is not used: it is not signed\n"),
+            "{}",
+            outcome.stderr
+        );
+        project.shell("cmp images/acme.img card.img");
+    }
+
+    #[test]
+    fn keys_that_are_trusted_and_keys_that_are_not() {
+        let project = plain();
+        let pair = key(&project);
+        sign(&project, &pair, "images/x.img");
+        let outcome = flash(&project, &["images/x.img", "card.img"]).ok();
+        assert!(
+            outcome.stderr.starts_with(
+                "warning: `images/x.img.minisig` was not checked: its key is not trusted; `--key FILE` trusts one\n"
+            ),
+            "{}",
+            outcome.stderr
+        );
+        project.shell("mkdir -p ../home/.config/bimg/keys && mv my.pub ../home/.config/bimg/keys");
+        let outcome = run(&project, &pair, &["--yes", "images/x.img", "card.img"]).ok();
+        assert!(outcome.stdout.ends_with("\n  signed with the key ID: release 1\n"), "{}", outcome.stdout);
+        project.shell("printf x | dd of=images/x.img bs=1 seek=2000000 conv=notrunc status=none");
+        let outcome = flash(&project, &["--yes", "images/x.img", "card.img"]);
+        assert!(
+            outcome.stderr.starts_with("error: `images/x.img` is not what was signed\n"),
+            "{}",
+            outcome.stderr
+        );
+    }
+
+    #[test]
+    fn what_is_no_key() {
+        let project = plain();
+        assert_fails(
+            &flash(&project, &["--key", "boards/acme.toml", "images/x.img", "card.img"]),
+            2,
+            "error: `boards/acme.toml` is no minisign public key\n  \
+             caused by: Base64 conversion failed - was an actual public key given?\n\n\
+             hint: `bimg image keygen` makes a pair of keys; the file that ends in `.pub` is meant\n",
+        );
+    }
+}
+
+mod refusals {
+    use super::*;
+
+    #[track_caller]
+    fn target(project: &Project, path: &str, why: &str) {
+        assert_fails(
+            &flash(project, &["--yes", "images/x.img", path]),
+            2,
+            &format!(
+                "error: cannot write an image to `{path}`\n  caused by: {why}\n\n\
+                 hint: `bimg flash --list` shows the drives that can be written to\n"
+            ),
+        );
+    }
+
+    #[test]
+    fn what_is_no_place_for_an_image() {
+        let project = plain();
+        target(&project, "images", "it is a directory, neither a drive nor a file");
+        project.shell("mkfifo pipe");
+        target(&project, "pipe", "it is a pipe, neither a drive nor a file");
+        target(&project, "/dev/null", "it is a character device, neither a drive nor a file");
+        target(&project, "/dev/sdzz", "there is no such drive");
+        assert_fails(
+            &flash(&project, &["--yes", "images/x.img", "no/card.img"]),
+            1,
+            "error: cannot open `no/card.img`\n  caused by: No such file or directory\n",
+        );
+    }
+
+    #[test]
+    fn the_image_itself() {
+        let project = plain();
+        project.shell("ln -s images/x.img link.img");
+        for path in ["images/x.img", "link.img"] {
+            assert_fails(
+                &flash(&project, &["--yes", "images/x.img", path]),
+                2,
+                &format!("error: `{path}` is the image itself\n"),
+            );
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_not_there_leaves_nothing_behind() {
+        let project = plain();
+        assert_fails(
+            &flash(&project, &["no.img", "card.img"]),
+            1,
+            "error: cannot open `no.img`\n  caused by: No such file or directory\n",
+        );
+        project.shell("head -c 1000 images/x.img | xz | head -c 500 > bad.img.xz");
+        assert_eq!(flash(&project, &["bad.img.xz", "card.img"]).status, Some(1));
+        assert!(!project.path("card.img").exists());
+    }
+
+    #[test]
+    fn a_file_that_is_there_unasked() {
+        let project = plain();
+        project.write("card.img", "precious");
+        assert_fails(
+            &flash(&project, &["images/x.img", "card.img"]),
+            2,
+            "error: will not write to `card.img` unasked\n  caused by: there is no terminal to ask on\n\n\
+             hint: a script says `--yes`\n",
+        );
+        assert_eq!(project.read("card.img"), "precious");
+    }
+
+    #[test]
+    fn a_file_that_is_too_small() {
+        let project = plain();
+        project.write("card.img", "precious");
+        let outcome = flash(&project, &["--yes", "images/x.img", "card.img"]);
+        assert!(
+            outcome.stderr.contains("error: `images/x.img` does not fit on `card.img`\n"),
+            "{}",
+            outcome.stderr
+        );
+        assert_eq!(project.read("card.img"), "precious");
+    }
+
+    #[test]
+    fn yes_to_no_drive_in_particular() {
+        let project = plain();
+        assert_fails(
+            &flash(&project, &["--yes", "images/x.img"]),
+            2,
+            "error: `--yes` takes a DEVICE\n\n\
+             hint: without anybody to ask, a drive has to be named: `bimg flash --yes IMAGE DEVICE`\n",
+        );
+    }
+}
+
+mod terminal {
+    use super::*;
+
+    /// bimg on a terminal of its own, where `answer` is typed.
+    fn typed(project: &Project, answer: &str) -> (Option<i32>, String) {
+        let command = format!("{} flash images/x.img card.img", env!("CARGO_BIN_EXE_bimg"));
+        let mut script = project.command("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).replace('\r', ""))
+    }
+
+    #[test]
+    fn the_answer_decides() {
+        let project = plain();
+        project.shell("head -c 4M /dev/zero > card.img");
+        let (status, shown) = typed(&project, "no\n");
+        assert!(
+            shown.contains(
+                "card.img: a file of 4 MiB\n  will be overwritten\nto write `images/x.img` to it, type `yes`: "
+            ),
+            "{shown}"
+        );
+        assert!(shown.contains("nothing was written to `card.img`"), "{shown}");
+        assert_eq!(status, Some(1));
+        assert_eq!(project.shell("tr -d '\\0' < card.img | wc -c").trim(), "0");
+        let (status, shown) = typed(&project, "yes\n");
+        assert_eq!(status, Some(0), "{shown}");
+        project.shell("cmp --bytes=3000000 images/x.img card.img");
+    }
+}
+
+#[test]
+fn the_list_is_there_on_any_machine() {
+    let project = Project::new();
+    let table = flash(&project, &["--list"]).ok().stdout;
+    assert!(table.starts_with("DRIVE ") || table == "there is no drive\n", "{table}");
+    for line in flash(&project, &["--list", "--json"]).ok().stdout.lines() {
+        let drive: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(drive["drive"].as_str().unwrap().starts_with("/dev/") && drive["refused"].is_array());
+    }
+}
+
+#[test]
+fn the_disk_of_this_machine_is_never_an_offer() {
+    // Whatever runs these tests has its root somewhere: if that is a drive, it is refused and says why.
+    let project = Project::new();
+    for line in flash(&project, &["--list", "--json", "--allow-fixed"]).ok().stdout.lines() {
+        let drive: serde_json::Value = serde_json::from_str(line).unwrap();
+        let path = drive["drive"].as_str().unwrap();
+        let holds_root =
+            project.shell(&format!("lsblk --noheadings --output MOUNTPOINTS {path} 2>/dev/null || true"));
+        if holds_root.lines().any(|point| point.trim() == "/") {
+            assert_ne!(drive["refused"].as_array().unwrap().len(), 0, "{drive}");
+        }
+    }
+}
