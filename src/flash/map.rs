@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::known::Known;
 use crate::disk::Bmap;
 use crate::error::{Error, Result};
 use crate::units::ByteSize;
@@ -10,19 +11,24 @@ use crate::units::ByteSize;
 pub(super) enum Map<'a> {
     /// A block map tells, before anything is read.
     Bmap(&'a Bmap),
-    /// Everything.
-    Whole,
+    /// Everything but what the image's own filesystems call free.
+    Known(Box<Known>),
 }
 
-impl Map<'_> {
+impl<'a> Map<'a> {
+    /// By a block map, or else by what passes.
+    pub(super) fn new(bmap: Option<&'a Bmap>) -> Self {
+        bmap.map_or_else(|| Map::Known(Box::default()), Map::Bmap)
+    }
+
     /// The first byte at or behind `from` that may matter; `None` when nothing more does.
-    pub(super) fn next(&self, from: u64) -> Option<u64> {
+    pub(super) fn next(&mut self, from: u64) -> Option<u64> {
         match self {
             Map::Bmap(bmap) => {
                 let index = bmap.find(from);
                 (index < bmap.len()).then(|| bmap.range(index).start.max(from))
             }
-            Map::Whole => Some(from),
+            Map::Known(known) => Some(known.next(from)),
         }
     }
 
@@ -34,7 +40,14 @@ impl Map<'_> {
                 .take_while(|range| range.start < window.end)
                 .map(|range| range.start.max(window.start)..range.end.min(window.end))
                 .collect(),
-            Map::Whole => vec![window],
+            Map::Known(known) => known.runs(window),
+        }
+    }
+
+    /// Learns from bytes that pass.
+    pub(super) fn feed(&mut self, offset: u64, bytes: &[u8]) {
+        if let Map::Known(known) = self {
+            known.feed(offset, bytes);
         }
     }
 
@@ -42,7 +55,15 @@ impl Map<'_> {
     pub(super) fn image_size(&self) -> Option<u64> {
         match self {
             Map::Bmap(bmap) => Some(bmap.image_size()),
-            Map::Whole => None,
+            Map::Known(_) => None,
+        }
+    }
+
+    /// Bytes that a drive must have, by what has passed so far.
+    pub(super) fn least_size(&self) -> u64 {
+        match self {
+            Map::Bmap(bmap) => bmap.image_size(),
+            Map::Known(known) => known.least_size(),
         }
     }
 
@@ -50,23 +71,25 @@ impl Map<'_> {
     pub(super) fn mapped(&self) -> Option<u64> {
         match self {
             Map::Bmap(bmap) => Some(bmap.mapped()),
-            Map::Whole => None,
+            Map::Known(_) => None,
         }
     }
 
     /// Checks an image that ended after `size` bytes.
     pub(super) fn check_end(&self, name: &str, size: u64) -> Result<()> {
-        match self.image_size() {
-            Some(expected) if expected != size => {
-                let error = Error::new(format!("`{name}` is not the image that its block map describes"))
-                    .caused_by(format!("it has {size} bytes, the map is for {expected}"));
-                Err(if size < expected {
-                    error.hint(format!("it may be truncated: {} are missing", ByteSize(expected - size)))
-                } else {
-                    error
-                })
-            }
-            _ => Ok(()),
+        let expected = match self {
+            Map::Known(known) => return known.check_end(name, size),
+            Map::Bmap(bmap) => bmap.image_size(),
+        };
+        if expected == size {
+            return Ok(());
         }
+        let error = Error::new(format!("`{name}` is not the image that its block map describes"))
+            .caused_by(format!("it has {size} bytes, the map is for {expected}"));
+        Err(if size < expected {
+            error.hint(format!("it may be truncated: {} are missing", ByteSize(expected - size)))
+        } else {
+            error
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! Writing an image to a drive, fast, and never to the wrong one: which drive is [`device`]'s to say.
 //!
-//! 1. What has to be written is known from a block map.
+//! 1. What has to be written is known from a block map, or from the image's own filesystems ([`known`]).
 //! 2. The image is read once; decompressing, checking and writing run at the same time ([`pass`]).
 //! 3. The first MiB was cleared before and is held back ([`writer`]).
 //! 4. Everything is read back from the drive and compared; what differs is written again ([`verify`]).
@@ -10,6 +10,7 @@
 
 pub mod beside;
 pub mod device;
+mod known;
 mod map;
 mod pass;
 mod target;
@@ -86,7 +87,7 @@ fn run(
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<Report> {
     let cx = Cx { job, target, progress, stop, region: 0..u64::MAX };
-    let mut map = job.bmap.map_or(Map::Whole, Map::Bmap);
+    let mut map = Map::new(job.bmap);
     let input = open(job)?;
     let size = map.image_size().or(input.size());
     if let Some(size) = size {
@@ -95,7 +96,7 @@ fn run(
         }
         target.set_size(size).map_err(|cause| cx.drive_error("write to", size, &cause))?;
     }
-    if let Some(size) = input.size() {
+    if let (Some(size), Some(_)) = (input.size(), job.bmap) {
         map.check_end(input.name(), size)?;
     }
     let mut writer = Writer::new(&cx, job.minimize);
@@ -133,12 +134,12 @@ fn fill(cx: &Cx<'_>, input: Input, map: &mut Map<'_>, writer: &mut Writer<'_>) -
     }
     cx.target.set_size(passed.size).map_err(|cause| cx.drive_error("write to", passed.size, &cause))?;
     writer.sync()?;
-    let rewritten = if cx.job.verify { repair(cx, map, writer)? } else { 0 };
+    let rewritten = if cx.job.verify { repair(cx, writer)? } else { 0 };
     Ok((passed, rewritten))
 }
 
 /// Compares, and writes again what differs. Gives how many bytes that were.
-fn repair(cx: &Cx<'_>, map: &mut Map<'_>, writer: &mut Writer<'_>) -> Result<u64> {
+fn repair(cx: &Cx<'_>, writer: &mut Writer<'_>) -> Result<u64> {
     let all: Vec<usize> = (0..writer.pieces.list.len()).collect();
     let mut bad = verify::differing(cx, &writer.pieces, &all)?;
     let before = writer.written;
@@ -155,7 +156,8 @@ fn repair(cx: &Cx<'_>, map: &mut Map<'_>, writer: &mut Writer<'_>) -> Result<u64
         let windows: BTreeSet<u64> = bad.iter().map(|index| writer.pieces.window(*index)).collect();
         cx.progress.note(&format!("{} of 4 MiB differ and are written again", plural(bad.len(), "piece")));
         writer.repair();
-        pass(cx, open(cx.job)?, map, writer, &|window| windows.contains(&window))?;
+        let mut map = Map::new(cx.job.bmap);
+        pass(cx, open(cx.job)?, &mut map, writer, &|window| windows.contains(&window))?;
         writer.sync()?;
         // All of them: a drive that is smaller than it says has just lost others.
         bad = verify::differing(cx, &writer.pieces, &all)?;

@@ -82,7 +82,7 @@ pub(super) fn pass(
     }
     let bmap = match map {
         Map::Bmap(bmap) => Some(*bmap),
-        Map::Whole => None,
+        Map::Known(_) => None,
     };
     std::thread::scope(|scope| {
         let mut outlets = Vec::new();
@@ -149,6 +149,9 @@ impl Reader<'_, '_> {
             // Every buffer comes back, whatever becomes of the thread that has it.
             let Ok(buffer) = self.pool.recv() else { return Ok(()) };
             let (chunk, ended) = self.fill(start..start.saturating_add(CHUNK), buffer)?;
+            if self.map.least_size() > self.cx.target.size() {
+                return Err(self.cx.too_small(self.input.name(), Some(self.map.least_size())));
+            }
             if let Some(last) = chunk.runs.last()
                 && last.end > self.cx.target.size()
             {
@@ -181,8 +184,9 @@ impl Reader<'_, '_> {
                 break;
             }
             let place = (run.start - window.start) as usize..(run.end - window.start) as usize;
-            let want = place.len();
-            if self.input.read(&mut buffer[place])? < want {
+            let n = self.input.read(&mut buffer[place.clone()])?;
+            self.map.feed(run.start, &buffer[place.start..place.start + n]);
+            if n < place.len() {
                 ended = true;
                 break;
             }

@@ -259,7 +259,6 @@ fn what_is_no_map_is_refused() {
 
 #[test]
 fn a_map_of_very_many_ranges_is_refused_soon() {
-    let start = std::time::Instant::now();
     let mut text = Parts::new("1.0", "sha1").text().replace("</BlockMap>\n</bmap>\n", "");
     let mut block = 10;
     while text.len() < MAX_BMAP {
@@ -270,6 +269,4 @@ fn a_map_of_very_many_ranges_is_refused_soon() {
     assert_eq!(refused(&text), "it is larger than 32 MiB");
     text.truncate(MAX_BMAP);
     assert_eq!(refused(&text), "it has more than 1048576 ranges");
-    // Far less than a second for each MB, even unoptimised.
-    assert!(start.elapsed().as_secs() < 30);
 }

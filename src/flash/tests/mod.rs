@@ -3,6 +3,7 @@
 mod disk;
 mod faults;
 mod files;
+mod known;
 mod maps;
 
 use std::path::{Path, PathBuf};
@@ -18,16 +19,22 @@ use disk::Disk;
 
 const MIB: usize = 1 << 20;
 
-/// Reproducible noise: no two blocks are equal.
+/// Reproducible noise: no two blocks are equal, of one call or of two with different seeds.
 fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        // xorshift64
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
+    let mut state = 1_u64;
+    let mut block: Vec<u8> = (0..512)
+        .flat_map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 8).to_le_bytes()
+        })
+        .collect();
+    let mut bytes = Vec::with_capacity(len + block.len());
+    for number in 0_u64.. {
+        if bytes.len() >= len {
+            break;
+        }
+        block[..16].copy_from_slice(&(u128::from(seed) << 64 | u128::from(number)).to_le_bytes());
+        bytes.extend_from_slice(&block);
     }
     bytes.truncate(len);
     bytes

@@ -33,6 +33,8 @@ const RO_SPARSE_SUPER: u32 = 0x1;
 const RO_BIGALLOC: u32 = 0x200;
 /// Huge files, group checksums, many links, large inodes, bigalloc, metadata checksums.
 const RO_EXT4: u32 = 0x8 | 0x10 | 0x20 | 0x40 | 0x200 | 0x400;
+/// Group descriptors have checksums, of the old or the new kind.
+const RO_GROUP_SUMS: u32 = 0x10 | 0x400;
 /// Group flag: its block bitmap was never written.
 const BLOCK_UNINIT: u16 = 2;
 /// Descriptors read at once.
@@ -233,6 +235,21 @@ impl Ext {
         }
     }
 
+    /// Blocks that a bit of a block bitmap stands for: more than one with bigalloc.
+    pub fn ratio(&self) -> u64 {
+        self.ratio
+    }
+
+    /// Bytes of a group's block bitmap.
+    pub fn bitmap_len(&self) -> u64 {
+        (self.per_group / self.ratio).div_ceil(8)
+    }
+
+    /// Blocks of a group's inode table.
+    pub fn inode_table_blocks(&self) -> u64 {
+        (self.inodes_per_group * self.inode).div_ceil(self.block)
+    }
+
     /// The block that holds the superblock.
     fn super_block(&self) -> u64 {
         SUPERBLOCK / self.block
@@ -261,7 +278,7 @@ impl Ext {
     }
 
     /// Blocks that the superblock and the descriptors take at the start of a group.
-    fn base_blocks(&self, group: u64) -> u64 {
+    pub fn base_blocks(&self, group: u64) -> u64 {
         let head = u64::from(self.has_super(group));
         if self.is_meta(group) {
             let within = group % self.per_block();
@@ -290,7 +307,8 @@ impl Ext {
             block_bitmap: block(0x00, 0x20),
             inode_bitmap: block(0x04, 0x24),
             inode_table: block(0x08, 0x28),
-            uninit: le16(descriptor, 0x12) & BLOCK_UNINIT != 0,
+            // Without group checksums the flag means nothing, to the kernel either.
+            uninit: self.ro_compat & RO_GROUP_SUMS != 0 && le16(descriptor, 0x12) & BLOCK_UNINIT != 0,
         }
     }
 
@@ -336,7 +354,7 @@ impl Ext {
                 self.metadata(&group, &blocks).into_iter().for_each(|range| runs.add(range));
                 return Ok(());
             }
-            let mut bitmap = vec![0; (self.per_group / self.ratio).div_ceil(8) as usize];
+            let mut bitmap = vec![0; self.bitmap_len() as usize];
             let at = group.block_bitmap.checked_mul(self.block).ok_or(io::ErrorKind::InvalidData)?;
             volume.read_exact_at(at, &mut bitmap)?;
             for (index, byte) in (0u64..).zip(&bitmap) {
@@ -361,7 +379,7 @@ impl Ext {
 
     /// What a group without a written bitmap has in use, in ascending order; as `ext4_init_block_bitmap` has it.
     fn metadata(&self, group: &Group, blocks: &Range<u64>) -> Vec<Range<u64>> {
-        let table = (self.inodes_per_group * self.inode).div_ceil(self.block);
+        let table = self.inode_table_blocks();
         let base = blocks.start..(blocks.start + self.base_blocks(group.number)).min(blocks.end);
         let within = |start: u64, len: u64| {
             let end = start.saturating_add(len).min(blocks.end);
