@@ -32,6 +32,7 @@ pub mod rootfs;
 pub mod signature;
 pub mod source;
 pub mod sums;
+pub mod target;
 pub mod toolchain;
 pub mod tree;
 pub mod ui;

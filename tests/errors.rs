@@ -361,7 +361,7 @@ mod image {
         // needs nothing.
         let private = if rustix::process::geteuid().is_root() { "unshare -m" } else { "unshare -rm" };
         let script = format!(
-            "mkdir out && {private} sh -c 'mount -t tmpfs -o size=1M full out || exit 77; \
+            "mkdir out && {private} sh -c 'mount -t tmpfs -o size=256k full out || exit 77; \
              \"$0\" build --board acme; status=$?; ls -R out >&2; exit $status' \"$0\""
         );
         let outcome =
@@ -376,7 +376,6 @@ mod image {
              image: started: not built yet\nimage: failed after TIME\n\
              error: stage `image` failed for board `acme`\n  \
              caused by: cannot write the image `[DIR]/work/out/acme/acme.img`\n  \
-             caused by: cannot write partition `root`\n  \
              caused by: cannot write `[DIR]/work/out/acme/acme.img.partial`\n  \
              caused by: No space left on device\n\n\
              hint: free some room on that disk, or point `--build-dir` and `--out` to another one\n\

@@ -1,16 +1,15 @@
 //! The image file: written once, in ascending order, hashed on the way.
 //!
 //! ```text
-//! writers --bytes, contents--> chunk (1 MiB) --pwrite--> NAME.partial
-//!                                  |--Arc--> thread: SHA-256 of the image, and of its first range
-//!                                  '--Arc--> thread: SHA-256 of each later range
-//!                        every 64 MiB --> thread: fdatasync
+//! writers --bytes, contents--> chunk (512 KiB) --Arc--> thread: direct write to NAME.partial
+//!                                            |--Arc--> thread: SHA-256 of the image, and of its first range
+//!                                            '--Arc--> thread: SHA-256 of each later range
 //! ```
 //!
-//! File contents are read straight into the chunk at their place, so each byte is copied twice: from
-//! the source, and to the image. The hashing threads read the same chunk; a chunk returns to the pool
-//! when the last of the three is done, which bounds memory and holds the writer back when a hasher
-//! falls behind. Ranges that nobody mentions stay holes and stay out of the block map.
+//! File contents are read straight into the chunk at their place and go to the disk from there, past the
+//! page cache: each byte is copied once, and when the last chunk is hashed the disk is done as well. A chunk
+//! returns to the pool when the last of the three threads is done with it, which bounds memory and holds
+//! the reader back when one of them falls behind. Ranges that nobody mentions stay holes and stay out of the block map.
 //!
 //! The first range starts at the first byte, so its digest is that of the image so far and costs
 //! nothing. Hashing is most of the work; so small gaps early in the image (free space of a boot
@@ -31,39 +30,19 @@ use crate::disk::layout::BLOCK;
 use crate::error::{Error, Result};
 use crate::filesystem::Sink;
 use crate::progress::{Progress, Unit};
+use crate::target::{Buffer, Target, write_all_at};
 use crate::tree::Content;
 use crate::{fsx, interrupt};
 
-/// Bytes in a chunk: few system calls, and it stays in the cache between reading and hashing.
-const CHUNK: usize = 1 << 20;
+/// Bytes in a chunk: few system calls, and all of them together stay in the cache between reading and hashing.
+const CHUNK: usize = 512 << 10;
 /// Chunks in flight.
-const POOL: usize = 16;
+const POOL: usize = 8;
 /// The first range may grow by this share of what is mapped: hashing everything behind a gap once more
 /// takes about as long as writing the gap to a card.
 const BRIDGE: u64 = 16;
-/// Bytes after which the system is asked to write them out: the disk works while the hashers do.
-const SYNC: u64 = 64 << 20;
 /// Source files kept open: most contents are ranges of one or two archives.
 const OPEN_FILES: usize = 4;
-
-/// Where the image goes; a file, or something that fails like one.
-pub trait Medium: Send + Sync {
-    /// Writes all of `bytes` at `offset`.
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-
-    /// Waits until what was written is on the disk.
-    fn sync(&self) -> io::Result<()>;
-}
-
-impl Medium for File {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-}
 
 /// A mapped range of the image in bytes, whole blocks up to the end of the image, and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -87,7 +66,6 @@ pub struct Written {
 
 /// An image being written.
 pub struct Image<'a> {
-    medium: Arc<dyn Medium>,
     path: &'a Path,
     progress: &'a dyn Progress,
     size: u64,
@@ -100,16 +78,15 @@ pub struct Image<'a> {
     range_start: Option<u64>,
     starts: Vec<(u64, u64)>,
     /// Always of full length; its first `filled` bytes end at `position`.
-    chunk: Vec<u8>,
+    chunk: Buffer,
     filled: usize,
-    pool: Receiver<Vec<u8>>,
-    give_back: Sender<Vec<u8>>,
+    pool: Receiver<Buffer>,
+    give_back: Sender<Buffer>,
     /// Bytes of gaps that the first range may still take in.
     bridge: u64,
     whole: Hasher,
     ranges: Hasher,
-    unsynced: u64,
-    syncer: Syncer,
+    writer: Option<Writer>,
     sources: Sources,
 }
 
@@ -117,7 +94,7 @@ impl<'a> Image<'a> {
     /// An image of `size` bytes, whole sectors, on a medium that reads as zeros. About
     /// `content` bytes of it will be written.
     pub fn new(
-        medium: Arc<dyn Medium>,
+        target: Arc<dyn Target>,
         path: &'a Path,
         size: u64,
         content: u64,
@@ -126,7 +103,7 @@ impl<'a> Image<'a> {
         let (give_back, pool) = channel();
         for _ in 0..POOL {
             // The receiver lives as long as this image.
-            let _ = give_back.send(vec![0; CHUNK]);
+            let _ = give_back.send(Buffer::new(CHUNK));
         }
         Image {
             path,
@@ -138,15 +115,13 @@ impl<'a> Image<'a> {
             content,
             bridge: content / BRIDGE,
             starts: Vec::new(),
-            chunk: vec![0; CHUNK],
+            chunk: Buffer::new(CHUNK),
             filled: 0,
             pool,
             give_back,
             whole: Hasher::start(),
             ranges: Hasher::start(),
-            unsynced: 0,
-            syncer: Syncer::start(Arc::clone(&medium)),
-            medium,
+            writer: Some(Writer::start(target)),
             sources: Sources::default(),
         }
     }
@@ -161,12 +136,11 @@ impl<'a> Image<'a> {
         self.close_range()?;
         self.skip_to(self.size)?;
         self.whole.send(Piece::Mark);
-        self.syncer.request();
+        self.end_writer()?;
         // Of the first range and of everything; without a range, of everything alone.
         let mut digests = self.whole.finish();
         let sha256 = digests.pop().unwrap_or_else(|| Digest::of(b""));
         digests.append(&mut self.ranges.finish());
-        self.syncer.finish().map_err(|cause| fsx::io_error("write", self.path, &cause))?;
         let ranges =
             self.starts.iter().zip(digests).map(|(&(start, len), sha256)| Range { start, len, sha256 });
         Ok(Written { sha256, ranges: ranges.collect() })
@@ -203,23 +177,27 @@ impl<'a> Image<'a> {
 
     /// Zeros up to `offset` within the range.
     fn fill(&mut self, offset: u64) -> Result<()> {
-        let len = offset - self.position;
-        // Large runs of zeros are hashed but not written: the file reads as zero there anyway.
-        if len >= CHUNK as u64 {
+        // Large runs of zeros are hashed but not written: the file reads as zero there anyway. The blocks at both
+        // ends are written, so that every write is whole blocks.
+        let (first, last) = (self.position.next_multiple_of(BLOCK), offset / BLOCK * BLOCK);
+        if last.saturating_sub(first) >= CHUNK as u64 {
+            self.put_zeros(first)?;
             self.flush()?;
-            self.whole.send(Piece::Zeros(len));
+            self.whole.send(Piece::Zeros(last - first));
             if !self.in_first_range() {
-                self.ranges.send(Piece::Zeros(len));
+                self.ranges.send(Piece::Zeros(last - first));
             }
-            self.position = offset;
-            return Ok(());
+            self.position = last;
         }
-        let mut left = len as usize;
-        while left > 0 {
-            let n = left.min(CHUNK - self.filled);
+        self.put_zeros(offset)
+    }
+
+    /// Zeros up to `offset` into the chunk.
+    fn put_zeros(&mut self, offset: u64) -> Result<()> {
+        while self.position < offset {
+            let n = (offset - self.position).min((CHUNK - self.filled) as u64) as usize;
             self.chunk[self.filled..self.filled + n].fill(0);
             self.advance(n)?;
-            left -= n;
         }
         Ok(())
     }
@@ -256,7 +234,13 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    /// Writes the chunk and hands it to the hashers.
+    /// Waits for the writing thread: everything is written, or this is why not.
+    pub fn end_writer(&mut self) -> Result<()> {
+        let written = self.writer.take().map_or(Ok(()), Writer::finish);
+        written.map_err(|cause| fsx::io_error("write", self.path, &cause))
+    }
+
+    /// Hands the chunk to the writing thread and to the hashers.
     fn flush(&mut self) -> Result<()> {
         interrupt::check()?;
         if self.filled == 0 {
@@ -269,20 +253,17 @@ impl<'a> Image<'a> {
                 self.size, self.position
             )));
         }
-        self.medium
-            .write_all_at(&self.chunk[..self.filled], self.position - len)
-            .map_err(|cause| fsx::io_error("write", self.path, &cause))?;
-        self.unsynced += len;
-        if self.unsynced >= SYNC {
-            self.syncer.request();
-            self.unsynced = 0;
-        }
         self.mapped += len;
         self.progress.count("image", self.mapped, Some(self.content.max(self.mapped)), Unit::Bytes);
-        let next = self.pool.recv().unwrap_or_default();
+        // Fails never: this image holds a sender itself.
+        let next = self.pool.recv().unwrap_or_else(|_| Buffer::new(CHUNK));
         let bytes = std::mem::replace(&mut self.chunk, next);
         let chunk = Arc::new(Chunk { bytes, len: self.filled, pool: self.give_back.clone() });
         self.filled = 0;
+        let piece = (self.position - len, Arc::clone(&chunk));
+        if self.writer.as_ref().is_none_or(|writer| writer.sender.send(piece).is_err()) {
+            return Err(Error::new("the writing thread ended early"));
+        }
         self.whole.send(Piece::Data(Arc::clone(&chunk)));
         if !self.in_first_range() {
             self.ranges.send(Piece::Data(chunk));
@@ -375,15 +356,15 @@ impl Sources {
 
 /// A chunk that returns to the pool when nobody needs it any more.
 struct Chunk {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     len: usize,
-    pool: Sender<Vec<u8>>,
+    pool: Sender<Buffer>,
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
         // The pool is gone once the image is done.
-        let _ = self.pool.send(std::mem::take(&mut self.bytes));
+        let _ = self.pool.send(std::mem::replace(&mut self.bytes, Buffer::new(0)));
     }
 }
 
@@ -420,29 +401,22 @@ impl Hasher {
     }
 }
 
-/// A thread that brings what was written to the disk.
-struct Syncer {
-    sender: Sender<()>,
+/// The writing thread. It ends at its first failure, and nobody can send to it any more.
+struct Writer {
+    sender: Sender<(u64, Arc<Chunk>)>,
     thread: JoinHandle<io::Result<()>>,
 }
 
-impl Syncer {
-    fn start(medium: Arc<dyn Medium>) -> Self {
-        let (sender, receiver) = channel();
-        let sync = move || {
-            while receiver.recv().is_ok() {
-                // Requests that came meanwhile are served by the same call.
-                while receiver.try_recv().is_ok() {}
-                medium.sync()?;
-            }
-            Ok(())
+impl Writer {
+    fn start(target: Arc<dyn Target>) -> Self {
+        let (sender, receiver) = channel::<(u64, Arc<Chunk>)>();
+        let write = move || {
+            receiver
+                .iter()
+                .try_for_each(|(offset, chunk)| write_all_at(&*target, &chunk.bytes[..chunk.len], offset))?;
+            target.sync()
         };
-        Syncer { sender, thread: std::thread::spawn(sync) }
-    }
-
-    fn request(&self) {
-        // Fails only after a failed sync, which `finish` tells.
-        let _ = self.sender.send(());
+        Writer { sender, thread: std::thread::spawn(write) }
     }
 
     fn finish(self) -> io::Result<()> {

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
-use super::image::Medium;
 use super::*;
 use crate::error::Result;
 use crate::exec::Cmd;
 use crate::fsx;
 use crate::progress::Silent;
+use crate::target::Target;
 use crate::tree::Timestamp;
 
 fn tree(files: usize, len: usize) -> Tree {
@@ -363,20 +363,36 @@ fn contents_come_from_ranges_of_files() {
     );
 }
 
-/// A medium that is full after some bytes.
+/// A disk that is full after some bytes.
 struct Full(AtomicU64);
 
-impl Medium for Full {
-    fn write_all_at(&self, bytes: &[u8], _: u64) -> io::Result<()> {
+impl Target for Full {
+    fn size(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, bytes: &[u8], _: u64) -> io::Result<usize> {
         let left = self.0.load(Ordering::Relaxed);
         if left < bytes.len() as u64 {
             return Err(io::Error::from_raw_os_error(28));
         }
         self.0.store(left - bytes.len() as u64, Ordering::Relaxed);
-        Ok(())
+        Ok(bytes.len())
     }
 
     fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_size(&self, _: u64) -> io::Result<()> {
         Ok(())
     }
 }
@@ -384,12 +400,12 @@ impl Medium for Full {
 #[test]
 fn a_full_disk_is_told_as_such() -> Result<()> {
     let spec = board(Table::Gpt);
-    let medium = Arc::new(Full(AtomicU64::new(5 << 20)));
+    let target = Arc::new(Full(AtomicU64::new(5 << 20)));
     let error =
-        write::write_to(&spec, &layout(&spec)?, medium, Path::new("out/x.img.partial"), &Silent).unwrap_err();
+        write::write_to(&spec, &layout(&spec)?, target, Path::new("out/x.img.partial"), &Silent).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot write partition `root`\n  caused by: cannot write `out/x.img.partial`\n  caused by: No space left on device\n\n\
+        "cannot write `out/x.img.partial`\n  caused by: No space left on device\n\n\
          hint: free some room on that disk, or point `--build-dir` and `--out` to another one"
     );
     Ok(())

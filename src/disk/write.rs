@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::digest::Digest;
-use crate::disk::image::{Image, Medium, Range};
+use crate::disk::image::{Image, Range};
 use crate::disk::layout::SECTOR;
 use crate::disk::{BlobSpec, DiskSpec, Fill, Layout, PartitionSpec, Placed, Table, bmap, table};
 use crate::error::{Context, Error, Result};
 use crate::filesystem::{Planned, Request, Sink};
 use crate::fsx;
 use crate::progress::Progress;
+use crate::target::{FileTarget, Target};
 use crate::tree::Content;
 use crate::units::ByteSize;
 
@@ -91,28 +92,32 @@ pub fn write(spec: &DiskSpec, layout: &Layout, path: &Path, progress: &dyn Progr
     let result = file
         .file()
         .set_len(layout.size.0)
-        .and_then(|()| file.file().try_clone())
+        .and_then(|()| FileTarget::new(file.file().try_clone()?))
         .map_err(|cause| fsx::io_error("write", &partial, &cause))
-        .and_then(|medium| write_to(spec, layout, Arc::new(medium), &partial, progress));
+        .and_then(|target| write_to(spec, layout, Arc::new(target), &partial, progress));
     let facts = result.context(|| format!("cannot write the image `{}`", path.display()))?;
     file.commit()?;
     Ok(facts)
 }
 
-/// Writes the image to a medium that reads as zeros; `path` is for messages.
+/// Writes the image to a target that reads as zeros; `path` is for messages.
 pub(super) fn write_to(
     spec: &DiskSpec,
     layout: &Layout,
-    medium: Arc<dyn Medium>,
+    target: Arc<dyn Target>,
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<ImageFacts> {
     let table = table::render(spec, layout)?;
     let parts = parts(spec, layout, &table)?;
     let content = parts.iter().map(Part::len).sum();
-    let mut image = Image::new(medium, path, layout.size.0, content, progress);
+    let mut image = Image::new(target, path, layout.size.0, content, progress);
     for part in &parts {
-        part.write(&mut image).context(|| format!("cannot write {}", part.what))?;
+        if let Err(error) = part.write(&mut image) {
+            // A disk that is full says so some chunks later: it is no fault of this part.
+            image.end_writer()?;
+            return Err(error.context(format!("cannot write {}", part.what)));
+        }
     }
     let written = image.finish()?;
     let planned = |name: &str| {

@@ -13,7 +13,6 @@ pub mod device;
 mod known;
 mod map;
 mod pass;
-mod target;
 mod verify;
 mod writer;
 
@@ -36,7 +35,7 @@ use map::Map;
 use pass::{Passed, pass};
 use writer::{HEAD, Writer};
 
-pub use target::{FileTarget, Target};
+pub use crate::target::{FileTarget, Target};
 
 /// How often a block that differs is written again.
 const ATTEMPTS: u32 = 3;

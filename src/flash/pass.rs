@@ -16,13 +16,13 @@ use std::thread::ScopedJoinHandle;
 
 use super::Cx;
 use super::map::Map;
-use super::target::Buffer;
 use super::writer::Writer;
 use crate::digest::Digest;
 use crate::disk::Bmap;
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::progress::Unit;
+use crate::target::Buffer;
 
 /// Bytes of a chunk, and its alignment on the drive: the erase block of most cards.
 pub(super) const CHUNK: u64 = 4 << 20;

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Cx;
 use super::pass::CHUNK;
-use super::target::Buffer;
 use crate::error::Result;
 use crate::progress::Unit;
+use crate::target::Buffer;
 
 /// Threads that read and hash: the drive works while the others hash.
 const READERS: usize = 2;

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::Cx;
 use super::pass::{CHUNK, Chunk};
-use super::target::Buffer;
 use super::verify::{Piece, Pieces, read_full};
 use crate::error::{Error, Result};
+use crate::target::Buffer;
 
 /// Bytes that are held back.
 pub(super) const HEAD: u64 = 1 << 20;

@@ -33,6 +33,22 @@ pub trait Target: Send + Sync {
     fn set_size(&self, size: u64) -> io::Result<()>;
 }
 
+/// Writes all of `bytes` at `offset`.
+pub fn write_all_at(target: &dyn Target, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match target.write_at(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                offset += n as u64;
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(())
+}
+
 /// Alignment of direct I/O on regular files: what every filesystem takes.
 const FILE_ALIGN: u64 = 4096;
 
@@ -150,7 +166,7 @@ impl Target for FileTarget {
 }
 
 /// Memory that direct I/O takes: aligned to a page.
-pub(super) struct Buffer {
+pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     len: usize,
@@ -161,7 +177,7 @@ const PAGE: usize = 4096;
 
 impl Buffer {
     /// `len` zeros.
-    pub(super) fn new(len: usize) -> Self {
+    pub fn new(len: usize) -> Self {
         let bytes = vec![0; len + PAGE];
         let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
         Buffer { bytes, start, len }
