@@ -216,8 +216,9 @@ fn uses(system: &System, drive: &Device) -> Vec<Obstacle> {
 
 /// Whether a mount point belongs to the system that runs, and not to a card that somebody put in.
 fn is_vital(point: &Path) -> bool {
-    const ALONE: [&str; 6] = ["/", "/home", "/root", "/opt", "/srv", "/tmp"];
-    const WITH_ALL_BELOW: [&str; 6] = ["/usr", "/var", "/etc", "/boot", "/efi", "/nix"];
+    const ALONE: [&str; 8] = ["/", "/home", "/root", "/opt", "/srv", "/tmp", "/var", "/var/tmp"];
+    const WITH_ALL_BELOW: [&str; 8] =
+        ["/usr", "/etc", "/boot", "/efi", "/nix", "/var/cache", "/var/lib", "/var/log"];
     ALONE.iter().any(|place| point == Path::new(place))
         || WITH_ALL_BELOW.iter().any(|place| point.starts_with(place))
 }

@@ -63,11 +63,15 @@ pub(super) fn closing(drive: &Device) -> Vec<(Vec<String>, &'static str)> {
     let command = |words: &[&str]| {
         words.iter().map(|word| (*word).to_string()).chain([path.clone()]).collect::<Vec<String>>()
     };
-    let mut all = vec![(
-        command(&["blockdev", "--rereadpt"]),
-        "the kernel sees the new partitions once the drive is plugged in again",
-    )];
-    // A card in an MMC host, a loop device or a fixed disk has nothing to eject.
+    let mut all = Vec::new();
+    // Most loop devices know no partitions.
+    if !matches!(drive.kind, Kind::Loop(_)) {
+        all.push((
+            command(&["blockdev", "--rereadpt"]),
+            "the kernel sees the new partitions once the drive is plugged in again",
+        ));
+    }
+    // A card in an MMC host or a fixed disk has nothing to eject.
     if matches!(drive.kind, Kind::Drive { bus: Bus::Usb | Bus::Sata | Bus::Other, removable: true }) {
         all.push((command(&["eject"]), "all is written, and the drive can be pulled"));
     }

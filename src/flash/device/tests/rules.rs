@@ -87,6 +87,15 @@ fn a_system_that_runs_from_a_card() {
 }
 
 #[test]
+fn a_mount_of_ones_own_below_a_directory_of_the_system_is_not_vital() {
+    for point in ["/home/me/card", "/var/tmp/card", "/run/media/me/card", "/mnt", "/opt/card"] {
+        let tree = Tree::laptop();
+        tree.mount("8:18", point, "ext4", "/dev/sdb2");
+        assert_eq!(refused_with(&tree, "sdb", &UNMOUNT), "", "{point}");
+    }
+}
+
+#[test]
 fn swap() {
     let tree = Tree::laptop();
     tree.swap("/dev/sdb2");

@@ -30,5 +30,5 @@ fn what_is_run_at_the_end() {
     assert_eq!(commands("sdb"), ["blockdev --rereadpt /dev/sdb", "eject /dev/sdb"]);
     assert_eq!(commands("mmcblk0"), ["blockdev --rereadpt /dev/mmcblk0"]);
     assert_eq!(commands("sda"), ["blockdev --rereadpt /dev/sda"]);
-    assert_eq!(commands("loop0"), ["blockdev --rereadpt /dev/loop0"]);
+    assert!(commands("loop0").is_empty());
 }
