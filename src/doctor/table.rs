@@ -158,6 +158,15 @@ pub const TOOLS: &[Tool] = &[
         "runs x86 boards",
         row("qemu-system-x86_64", "", VERSION, ["qemu-system-x86", "qemu-system-x86", "qemu-system-x86"]),
     ),
+    some(
+        "unmounts drives before they are flashed",
+        row("umount", "", PRESENT, ["mount", "util-linux", "util-linux"]),
+    ),
+    some(
+        "has the kernel read a flashed drive's table",
+        row("blockdev", "", PRESENT, ["util-linux", "util-linux", "util-linux"]),
+    ),
+    some("ejects flashed drives", row("eject", "", PRESENT, ["eject", "util-linux", "util-linux"])),
     some("handles disk images", row("qemu-img", "", VERSION, ["qemu-utils", "qemu-img", "qemu-img"])),
     some(
         "makes throwaway keys for tests",

@@ -105,14 +105,13 @@ fn flash_on(host: &Host, options: &FlashOptions, ask: &dyn Ask, progress: &dyn P
             .hint("without anybody to ask, a drive has to be named: `bimg flash --yes IMAGE DEVICE`"));
     }
     let origin = Origin::new(&options.image);
+    let trust = Trust::new(options.key.as_deref())?;
+    let rules = Rules { image: size_of(&origin)?, ..options.rules };
     let system = host.read()?;
     let place = match &options.device {
         Some(path) => device::locate(host, &system, path)?,
-        None => Place::Drive(Box::new(device::choose(&system, &options.rules, ask)?)),
+        None => Place::Drive(Box::new(device::choose(&system, &rules, ask)?)),
     };
-    let trust = Trust::new(options.key.as_deref())?;
-    let size = size_of(&origin)?;
-    let rules = Rules { image: size, ..options.rules };
     permit(&system, &place, &rules, options, ask)?;
     let beside = beside::look(&origin, &trust, progress)?;
     let work = Work { host, options, origin: &origin, beside: &beside, progress };
@@ -235,5 +234,108 @@ impl Work<'_> {
         let seconds = Duration::as_secs_f64(&start.elapsed());
         self.progress.event(&Event::StageFinished { stage: "flash", seconds, fresh: false });
         Ok((report, seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::Nobody;
+    use crate::flash::device::tests::tree::Tree;
+    use crate::progress::Silent;
+
+    struct Answers(&'static str);
+
+    impl Ask for Answers {
+        fn ask(&self, _: &str) -> Result<Option<String>> {
+            Ok(Some(self.0.to_string()))
+        }
+    }
+
+    /// What comes of an image of 1 MiB on a laptop with a stick; the stick's node is looked at afterwards.
+    #[track_caller]
+    fn fails(tree: &Tree, ask: &dyn Ask, change: impl FnOnce(&mut FlashOptions)) -> String {
+        tree.write("x.img", &"x".repeat(1 << 20));
+        let mut options = FlashOptions {
+            image: tree.at("x.img").display().to_string(),
+            device: Some("/dev/sdb".into()),
+            rules: Rules::default(),
+            yes: false,
+            key: None,
+            verify: true,
+            minimize: false,
+        };
+        change(&mut options);
+        let error = flash_on(&tree.host(), &options, ask, &Silent).unwrap_err().to_string();
+        for node in ["dev/sdb", "dev/nvme0n1"] {
+            assert_eq!(std::fs::read(tree.at(node)).unwrap(), b"", "{node} was written to");
+        }
+        error.replace(tree.root().to_str().unwrap(), "")
+    }
+
+    #[test]
+    fn a_refused_drive_is_refused_before_anybody_is_asked() {
+        let tree = Tree::laptop();
+        tree.mount("8:17", "/media/boot", "vfat", "/dev/sdb1");
+        assert_eq!(
+            fails(&tree, &Answers("sdb"), |_| {}),
+            "will not write to `/dev/sdb`\n  caused by: `/dev/sdb1` is mounted on `/media/boot`\n\n\
+             hint: if it is the drive you mean, add `--unmount`"
+        );
+    }
+
+    #[test]
+    fn yes_lifts_no_rule() {
+        let tree = Tree::laptop();
+        let error = fails(&tree, &Nobody, |options| {
+            options.yes = true;
+            options.device = Some("/dev/nvme0n1".into());
+        });
+        assert!(
+            error.starts_with("will not write to `/dev/nvme0n1`\n  caused by: it holds the running system: ")
+        );
+    }
+
+    #[test]
+    fn nobody_to_ask_and_no_yes() {
+        for device in [Some(PathBuf::from("/dev/sdb")), None] {
+            let error = fails(&Tree::laptop(), &Nobody, |options| options.device = device);
+            assert_eq!(
+                error,
+                "will not write to `/dev/sdb` unasked\n  caused by: there is no terminal to ask on\n\n\
+                 hint: a script says `--yes`"
+            );
+        }
+    }
+
+    #[test]
+    fn another_answer() {
+        assert_eq!(
+            fails(&Tree::laptop(), &Answers("yes"), |_| {}),
+            "nothing was written to `/dev/sdb`\n  caused by: the answer was `yes`, not `sdb`"
+        );
+    }
+
+    #[test]
+    fn a_drive_smaller_than_the_image_is_no_choice() {
+        let tree = Tree::laptop();
+        tree.attribute("sdb", "size", "2047");
+        let error = fails(&tree, &Answers("sdb"), |options| options.device = None);
+        assert!(
+            error.contains(
+                "`/dev/sdb` (SanDisk Ultra, 1023.5 KiB, usb): it has 1023.5 KiB, and the image takes 1 MiB\n"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_was_permitted_is_examined_again_once_open() {
+        // The node of this tree is a file.
+        let expected = "will not write to `/dev/sdb`\n  \
+             caused by: it has changed since it was examined: it is no block device\n\n\
+             hint: run it again, and look twice at the drive it shows";
+        assert_eq!(fails(&Tree::laptop(), &Answers("sdb"), |_| {}), expected);
+        assert_eq!(fails(&Tree::laptop(), &Nobody, |options| options.yes = true), expected);
     }
 }

@@ -7,15 +7,20 @@
 //! | `/proc/self/mountinfo`, `/proc/swaps` | what is mounted and swapped to (proc(5)) |
 //! | `/proc/spl/kstat/zfs/*` | the ZFS pools that are imported |
 //! | `/run/udev/data/b*` | filesystems and labels, as udev probed them; readable without root |
+//! | `/dev/*` | the same, where there is no udev and we may read |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::system::{Bus, Content, Device, Kind, Mount, Number, System};
 use crate::error::{Error, Result};
 use crate::fsx;
+use crate::image::Disk;
+use crate::image::probe::probe;
+use crate::image::read::Source;
 use crate::units::ByteSize;
 
 /// The unit of `size` in sysfs, whatever the drive's own sectors are.
@@ -87,24 +92,31 @@ impl Host {
         let kind = kind(&dir, &name);
         let size = ByteSize(text("size")?.parse::<u64>().ok()?.checked_mul(SECTOR)?);
         let list = |of: &str| fsx::names(&dir.join(of)).unwrap_or_default();
-        Some(Device {
+        let mut device = Device {
             number,
             size,
             read_only: flag("ro"),
             model: model(&dir),
             sequence: text("diskseq").and_then(|text| text.parse().ok()),
-            content: self.content(number),
+            content: Content::default(),
             holders: list("holders"),
             slaves: list("slaves"),
             kind,
             name,
-        })
+        };
+        device.content = self.content(&device);
+        Some(device)
     }
 
-    /// What udev found on a device; nothing where there is no udev.
-    fn content(&self, number: Number) -> Content {
-        let path = self.path(Path::new(&format!("/run/udev/data/b{number}")));
-        let Ok(Some(text)) = fsx::read_optional(&path) else { return Content::default() };
+    /// What is on a device, as udev says; what can be seen of it where there is no udev.
+    fn content(&self, device: &Device) -> Content {
+        let data = self.path(Path::new("/run/udev/data"));
+        if !data.is_dir() {
+            return self.probe(device).unwrap_or_default();
+        }
+        let Ok(Some(text)) = fsx::read_optional(&data.join(format!("b{}", device.number))) else {
+            return Content::default();
+        };
         let values: BTreeMap<&str, &str> =
             text.lines().filter_map(|line| line.strip_prefix("E:")?.split_once('=')).collect();
         let plain = |key: &str| values.get(key).map(|value| shown(value));
@@ -116,6 +128,13 @@ impl Host {
             label: encoded("ID_FS_LABEL_ENC").or_else(|| plain("ID_FS_LABEL")),
             name: encoded("ID_PART_ENTRY_NAME"),
         }
+    }
+
+    fn probe(&self, device: &Device) -> Option<Content> {
+        let disk = Disk::open(&self.path(Path::new(&device.path()))).ok()?;
+        let found = probe(&(Arc::new(disk) as Source)).ok()??;
+        let label = Some(shown(&found.label)).filter(|label| !label.is_empty());
+        Some(Content { filesystem: Some(found.kind), label, ..Content::default() })
     }
 
     fn btrfs(&self) -> Vec<BTreeSet<String>> {

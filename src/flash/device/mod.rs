@@ -31,4 +31,4 @@ pub use settle::{finish, unmount};
 pub use system::{Bus, Content, Device, Kind, Mount, Number, System};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -45,15 +45,22 @@ pub(super) fn mount_points<'a>(system: &'a System, drive: &Device) -> Vec<&'a Pa
 /// Lets the kernel read the new partition table, then ejects. The image is written by now: what does
 /// not work is told, and no failure.
 pub fn finish(drive: &Device, progress: &dyn Progress) {
-    for (cmd, otherwise) in closing(drive) {
-        let Some(program) = cmd.first().filter(|program| exec::which(program).is_some()) else {
-            progress.note(&format!("there is no `{}` here: {otherwise}", cmd[0]));
-            continue;
-        };
-        if let Err(error) = Cmd::new(program).args(&cmd[1..]).check() {
-            let why = error.chain().last().unwrap_or_default().lines().last().unwrap_or_default().to_string();
-            progress.note(&format!("`{}` did not work ({why}): {otherwise}", cmd.join(" ")));
-        }
+    for (command, otherwise) in closing(drive) {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        attempt(&words, otherwise, progress);
+    }
+}
+
+/// Runs a command; where that does not work, tells what holds otherwise.
+pub(super) fn attempt(command: &[&str], otherwise: &str, progress: &dyn Progress) {
+    let [program, args @ ..] = command else { return };
+    if exec::which(program).is_none() {
+        progress.note(&format!("there is no `{program}` here: {otherwise}"));
+        return;
+    }
+    if let Err(error) = Cmd::new(program).args(args).check() {
+        let why = error.chain().last().unwrap_or_default().lines().last().unwrap_or_default().to_string();
+        progress.note(&format!("`{}` did not work ({why}): {otherwise}", command.join(" ")));
     }
 }
 

@@ -116,6 +116,20 @@ fn what_a_drive_says_of_itself_cannot_steer_the_terminal() {
 }
 
 #[test]
+fn without_udev_the_drive_is_looked_at_itself() {
+    let tree = Tree::laptop();
+    std::fs::remove_dir_all(tree.at("run")).unwrap();
+    let node = tree.at("dev/sdb2");
+    std::fs::File::options().write(true).open(&node).unwrap().set_len(16 << 20).unwrap();
+    let make = ["-q", "-t", "ext2", "-L", "old\u{7}", node.to_str().unwrap()];
+    crate::exec::Cmd::new("mke2fs").args(make).check().unwrap();
+    let content = tree.device("sdb2").content;
+    assert_eq!(content.filesystem.as_deref(), Some("ext2"));
+    assert_eq!(content.label.as_deref(), Some("old\u{fffd}"));
+    assert_eq!(tree.device("sdb1").content, Content::default());
+}
+
+#[test]
 fn a_device_that_vanishes_meanwhile_is_not_there() {
     let tree = Tree::laptop();
     std::fs::remove_file(tree.at("sys/class/block/sdb/size")).unwrap();

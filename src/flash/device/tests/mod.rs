@@ -6,4 +6,4 @@ mod locate;
 mod open;
 mod rules;
 mod settle;
-mod tree;
+pub(crate) mod tree;

@@ -1,7 +1,59 @@
 //! Unmounting before, reading the table and ejecting after.
 
+use std::sync::Mutex;
+
 use super::tree::{CARD, SATA, Tree};
-use crate::flash::device::settle::{closing, mount_points};
+use crate::flash::device::settle::{attempt, closing, mount_points, unmount};
+use crate::progress::{Event, Progress, Silent};
+
+/// Remembers notes.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Progress for Notes {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Note { text } = event {
+            self.0.lock().unwrap().push((*text).to_string());
+        }
+    }
+}
+
+#[test]
+fn what_does_not_work_at_the_end_is_a_note() {
+    let notes = Notes::default();
+    attempt(&["true"], "never told", &notes);
+    attempt(&["no-such-tool", "/dev/sdb"], "pull it", &notes);
+    attempt(&["sh", "-c", "echo first >&2; echo why >&2; exit 1"], "pull it", &notes);
+    assert_eq!(
+        *notes.0.lock().unwrap(),
+        [
+            "there is no `no-such-tool` here: pull it",
+            "`sh -c echo first >&2; echo why >&2; exit 1` did not work (why): pull it"
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_unmounted() {
+    let tree = Tree::laptop();
+    tree.mount("8:17", "/no/such/place", "vfat", "/dev/sdb1");
+    let system = tree.read();
+    let error = unmount(&tree.host(), &system, &system.devices["sdb"], &Silent).unwrap_err().to_string();
+    assert!(error.starts_with(
+        "cannot unmount `/no/such/place`\n  caused by: `umount -- /no/such/place` exited with "
+    ));
+    assert!(
+        error.ends_with("\n\nhint: close what uses it; `fuser --verbose --mount /no/such/place` tells what"),
+        "{error}"
+    );
+}
+
+#[test]
+fn nothing_mounted_nothing_to_do() {
+    let tree = Tree::laptop();
+    let system = tree.read();
+    assert_eq!(unmount(&tree.host(), &system, &system.devices["sdb"], &Silent).unwrap(), system);
+}
 
 #[test]
 fn what_is_mounted_last_is_unmounted_first() {
