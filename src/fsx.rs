@@ -16,7 +16,9 @@ use crate::interrupt;
 pub fn io_error(verb: &str, path: &Path, cause: &std::io::Error) -> Error {
     let mut error = Error::new(format!("cannot {verb} `{}`", path.display())).caused_by(describe(cause));
     if cause.kind() == std::io::ErrorKind::StorageFull {
-        error = error.hint("free some room on that disk, or point `--build-dir` and `--out` to another one");
+        error = error.hint(
+            "free some room on that disk, or point `--build-dir`, `--out` or `XDG_CACHE_HOME` to another one",
+        );
     }
     error
 }

@@ -63,8 +63,12 @@ impl Shelf {
                 missing.push(format!("`{name}` is not {place} yet"));
                 continue;
             };
-            let fetched =
-                if name == KERNEL { source::kernel_tree(&fetched, &self.store, progress)? } else { fetched };
+            let ready =
+                if name == KERNEL { source::find_kernel_tree(&fetched, &self.store)? } else { Some(fetched) };
+            let Some(fetched) = ready else {
+                missing.push(format!("`{name}` is not unpacked yet"));
+                continue;
+            };
             all.insert(name, fetched);
         }
         Ok(if missing.is_empty() { Ok(split(all)) } else { Err(missing) })

@@ -47,17 +47,17 @@ impl AptSource {
     /// The package of the pinned version and digest, in the store.
     fn download(&self, pin: &Pin, cx: &Cx<'_>) -> Result<PathBuf> {
         let sha256 = self.sha256(pin)?;
-        let target = cx.store.download(&sha256);
-        if target.exists() {
-            return Ok(target);
+        if let Some(found) = cx.store.find_download(&sha256, &self.title(), cx.progress)? {
+            return Ok(found);
         }
         if cx.mode == Mode::Offline {
             return Err(missing_offline(&self.title()));
         }
         let _lock = cx.store.lock(&format!("download-{sha256}"), &self.title(), cx.progress)?;
-        if target.exists() {
-            return Ok(target);
+        if let Some(found) = cx.store.find_download(&sha256, &self.title(), cx.progress)? {
+            return Ok(found);
         }
+        let target = cx.store.download(&sha256);
         let root = self.root(cx)?;
         root.refresh()?;
         let version = pin.version.as_deref();

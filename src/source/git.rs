@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use super::spec::shown_url;
 use super::{Cx, GitSource, Kind, Mode, Pin, Ready, identity, missing_offline};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -16,20 +17,25 @@ use crate::exec::{self, Cmd};
 use crate::progress::{Progress, Unit};
 use crate::{fsx, interrupt};
 
-/// A git command that runs no code of anybody else's.
+/// A git command that runs no code of anybody else's, and gives the same files for everybody: of the caller's
+/// variables only those that say how to reach a server count.
 fn git() -> Cmd {
-    Cmd::new("git")
+    let strange = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("GIT_") && !name.starts_with("GIT_SSL_") && !name.starts_with("GIT_HTTP_")
+    });
+    strange
+        .fold(Cmd::new("git"), Cmd::env_remove)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_ATTR_NOSYSTEM", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
+        // Empty: no program asks for a password either.
+        .env("GIT_ASKPASS", "")
         .env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
         .env("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh")
-        .env_remove("GIT_CONFIG_COUNT")
-        .env_remove("GIT_CONFIG_PARAMETERS")
-        .env_remove("GIT_DIR")
-        .env_remove("GIT_WORK_TREE")
-        .env_remove("GIT_INDEX_FILE")
         .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0"])
+        .args(["-c", "core.attributesFile=/dev/null", "-c", "safe.directory=*"])
         .args(["-c", "protocol.version=2", "-c", "advice.detachedHead=false"])
 }
 
@@ -64,13 +70,12 @@ impl GitSource {
     /// Asks the repository which commit the revision is now.
     fn ask(&self, cx: &Cx<'_>) -> Result<String> {
         let (url, rev) = (self.url(cx), &self.rev);
-        let listing = git().args(["ls-remote", "--"]).arg(&url).check()?.text();
-        let names = [
-            format!("refs/tags/{rev}^{{}}"),
-            format!("refs/tags/{rev}"),
-            format!("refs/heads/{rev}"),
-            rev.clone(),
-        ];
+        let shown = shown_url(&url);
+        let command = git().args(["ls-remote", "--"]).arg(&url).shown_as(format!("git ls-remote {shown}"));
+        let listing = command.check()?.text();
+        // A tag that is an object of its own is listed as well with the commit that it names, as `TAG^{}`.
+        let full = ["refs/tags/", "refs/heads/", "", "refs/"].map(|start| format!("{start}{rev}"));
+        let names: Vec<String> = full.into_iter().flat_map(|name| [format!("{name}^{{}}"), name]).collect();
         let find = |name: &String| {
             listing.lines().find_map(|line| line.split_once('\t').filter(|(_, at)| at == name))
         };
@@ -82,7 +87,7 @@ impl GitSource {
             .filter_map(|line| line.split_once('\t')?.1.strip_prefix("refs/"))
             .filter_map(|name| name.strip_prefix("tags/").or(name.strip_prefix("heads/")))
             .collect();
-        let error = Error::new(format!("`{url}` has no tag or branch `{rev}`"));
+        let error = Error::new(format!("`{shown}` has no tag or branch `{rev}`"));
         Err(match crate::error::nearest(rev, known) {
             Some(near) => error.hint(format!("nearest: `{near}`; a commit is written with all 40 digits")),
             None => error.hint("a commit is written with all 40 digits"),
@@ -92,10 +97,10 @@ impl GitSource {
     /// Brings the commit into the bare repository `repo`.
     fn bring(&self, commit: &str, repo: &Path, cx: &Cx<'_>) -> Result<()> {
         let at = |repo: &Path| git().arg("--git-dir").arg(repo);
-        if !repo.join("HEAD").exists() {
-            fsx::create_dir_all(repo)?;
-            git().args(["init", "--quiet", "--bare", "--template=", "--"]).arg(repo).check()?;
-        }
+        // Also where a killed run left the beginnings of a repository; a whole one stays as it is.
+        fsx::create_dir_all(repo)?;
+        remove_leftovers(repo)?;
+        git().args(["init", "--quiet", "--bare", "--template=", "--"]).arg(repo).check()?;
         let has = || -> Result<bool> {
             let object = format!("{commit}^{{commit}}");
             Ok(at(repo).args(["cat-file", "-e", &object]).output()?.status.success())
@@ -103,13 +108,15 @@ impl GitSource {
         if has()? {
             return Ok(());
         }
+        let url = self.url(cx);
         let fetch = |depth: &[&str], what: &[&str]| {
             let command = at(repo)
                 .args(["fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--force"])
                 .args(depth)
                 .arg("--")
-                .arg(self.url(cx))
-                .args(what);
+                .arg(&url)
+                .args(what)
+                .shown_as(format!("git fetch {} {}", shown_url(&url), what.join(" ")));
             run_with_progress(&command, &self.title(), cx.progress)
         };
         let direct = fetch(&["--depth=1"], &[commit]);
@@ -117,18 +124,52 @@ impl GitSource {
             return Ok(());
         }
         // A server may give only what a name points to: then its whole history holds the commit, or none does.
-        fetch(&[], &["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])?;
+        // Any other failure would only come again, after a long while.
+        let says = ["not our ref", "unadvertised object", "does not support"];
+        if direct.as_ref().is_err_and(|error| {
+            let text = error.to_string();
+            !says.iter().any(|said| text.contains(said))
+        }) {
+            return direct;
+        }
+        let whole: &[&str] = if repo.join("shallow").exists() { &["--unshallow"] } else { &[] };
+        fetch(whole, &["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])?;
         if has()? {
             return Ok(());
         }
         direct?;
-        Err(Error::new(format!("`{}` does not have commit {commit}", self.git)).hint("run `bimg update`"))
+        let shown = shown_url(&self.git);
+        Err(Error::new(format!("`{shown}` does not have commit {commit}")).hint("run `bimg update`"))
     }
+}
+
+/// Removes what a killed git leaves in a repository that nobody else is using: locks, which would stop every
+/// later one, and packs that did not arrive whole.
+fn remove_leftovers(repo: &Path) -> Result<()> {
+    fn locks(dir: &Path) -> Result<()> {
+        for name in fsx::names(dir)? {
+            let path = dir.join(&name);
+            if path.is_dir() && name != "objects" {
+                locks(&path)?;
+            } else if path.extension().is_some_and(|ending| ending == "lock") {
+                fsx::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+    locks(repo)?;
+    let packs = repo.join("objects/pack");
+    if packs.is_dir() {
+        for name in fsx::names(&packs)?.iter().filter(|name| name.starts_with("tmp_")) {
+            fsx::remove_file(&packs.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 impl Kind for GitSource {
     fn title(&self) -> String {
-        format!("`{}` of `{}`", self.rev, self.git)
+        format!("`{}` of `{}`", self.rev, shown_url(&self.git))
     }
 
     fn resolve(&self, cx: &Cx<'_>) -> Result<Pin> {
@@ -159,7 +200,11 @@ impl Kind for GitSource {
         let tree = cx.store.tree(&id, &self.title(), cx.progress, &mut |into| {
             let _lock = cx.store.lock(&format!("git-{key}"), &self.title(), cx.progress)?;
             self.bring(commit, &repo, cx)?;
-            check_out(&repo, commit, into)
+            let epoch = check_out(&repo, commit, into)?;
+            if into.join(".gitmodules").exists() {
+                cx.progress.warn(&format!("{} has submodules, which are not fetched", self.title()));
+            }
+            Ok(epoch)
         })?;
         Ok(Ready { dir: tree.dir, epoch: tree.epoch, identity: id.to_string() })
     }
@@ -179,8 +224,7 @@ fn check_out(repo: &Path, commit: &str, into: &Path) -> Result<i64> {
     at().args(["read-tree", commit]).check()?;
     at().args(["checkout-index", "--all", "--force", "--quiet"]).cwd(into).check()?;
     fsx::remove_file(&index)?;
-    let date =
-        at().args(["show", "--no-patch", "--no-show-signature", "--format=%ct", commit]).check()?.text();
+    let date = at().args(["log", "-1", "--no-show-signature", "--format=%ct", commit]).check()?.text();
     date.trim().parse().map_err(|_| Error::new(format!("commit {commit} has no date")))
 }
 

@@ -13,6 +13,7 @@ use ureq::Agent;
 use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
+use super::spec::shown_url;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
@@ -72,7 +73,7 @@ pub(super) fn download(
     }
     if found != *sha256 {
         transfer.restart()?;
-        return Err(Error::new(format!("`{url}` is not the file that was asked for"))
+        return Err(Error::new(format!("`{}` is not the file that was asked for", shown_url(url)))
             .caused_by(format!("its sha256 is {found}"))
             .caused_by(format!("expected         {sha256}"))
             .hint("if the change is meant, put the new sha256 in the profile"));
@@ -173,7 +174,7 @@ impl<'a> Transfer<'a> {
                     error
                 });
             }
-            self.progress.note(&format!("`{}`: {why}; trying again", self.url));
+            self.progress.note(&format!("`{}`: {why}; trying again", shown_url(self.url)));
             wait(pause)?;
             pause *= 2;
         }
@@ -260,7 +261,7 @@ impl<'a> Transfer<'a> {
 }
 
 fn failed(url: &str) -> Error {
-    Error::new(format!("cannot download `{url}`"))
+    Error::new(format!("cannot download `{}`", shown_url(url)))
 }
 
 /// Starts a thread that asks for what comes after `have` bytes and reads it, so that Ctrl-C is heard while a

@@ -34,7 +34,7 @@ use crate::progress::Progress;
 
 pub use files::{files, resolve};
 pub use http::{Patience, Stream as HttpStream, fetch as http_fetch};
-pub use inner::{kernel_tree, unpack_inner};
+pub use inner::{find_kernel_tree, kernel_tree, unpack_inner};
 pub use lock::{Lock, LockEntry, Pin};
 pub use spec::{AptSource, GitSource, PathSource, Source, TarballSource};
 pub use store::Store;

@@ -19,7 +19,8 @@ impl Kind for PathSource {
     fn find(&self, _: &Pin, cx: &Cx<'_>) -> Result<Option<Ready>> {
         let dir = cx.base.join(&self.path);
         let dir = dir.canonicalize().map_err(|cause| {
-            fsx::io_error("use", &dir, &cause).hint("`path` is relative to the profile that names it")
+            fsx::io_error("use", &dir, &cause)
+                .hint("the path starts where bimg was started, or at a profile that is given by path")
         })?;
         if !dir.is_dir() {
             return Err(Error::new(format!("`{}` is not a directory", dir.display())));

@@ -62,7 +62,7 @@ pub struct TarballSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct GitSource {
-    /// The repository: a URL, or a local path (relative to the profile).
+    /// The repository: a URL, or a local path, which starts as that of [`PathSource`] does.
     pub git: String,
     /// A tag, a branch, or a full commit id.
     pub rev: String,
@@ -72,7 +72,7 @@ pub struct GitSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct PathSource {
-    /// The directory, relative to the profile.
+    /// The directory. A relative one starts where bimg was started, or at a profile that is given by path.
     pub path: String,
 }
 
@@ -206,7 +206,7 @@ impl Source {
             }
             // The digest is the whole truth: another place with the same file is the same request.
             Source::Tarball(source) => format!("tarball {}", source.sha256),
-            Source::Git(source) => format!("git {} rev={}", source.git, source.rev),
+            Source::Git(source) => format!("git {} rev={}", shown_url(&source.git), source.rev),
             Source::Path(source) => format!("path {}", source.path),
         }
     }
@@ -228,4 +228,14 @@ impl Source {
             Source::Path(source) => source,
         }
     }
+}
+
+/// A URL without the name and password that it may hold: they belong into no message, lock or manifest.
+pub(super) fn shown_url(url: &str) -> String {
+    let without = || {
+        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Some(format!("{scheme}://{}{path}", host.rsplit_once('@')?.1))
+    };
+    without().unwrap_or_else(|| url.to_string())
 }

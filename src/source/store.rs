@@ -121,6 +121,25 @@ impl Store {
         self.root.join("downloads").join(sha256.to_string())
     }
 
+    /// The download with this digest when it is there and whole; one that was damaged since is removed.
+    pub(super) fn find_download(
+        &self,
+        sha256: &Digest,
+        what: &str,
+        progress: &dyn Progress,
+    ) -> Result<Option<PathBuf>> {
+        let path = self.download(sha256);
+        if !path.exists() {
+            return Ok(None);
+        }
+        if Digest::of_file(&path)? == *sha256 {
+            return Ok(Some(path));
+        }
+        progress.warn(&format!("{what} in the store was changed or damaged; it is fetched again"));
+        fsx::remove_file(&path)?;
+        Ok(None)
+    }
+
     /// A place for a kind's own working files.
     pub(super) fn place(&self, kind: &str, name: &str) -> PathBuf {
         self.root.join(kind).join(name)
@@ -142,6 +161,9 @@ impl Store {
             .write(true)
             .open(&path)
             .map_err(|cause| failed(&cause))?;
+        // What a killed run left running may still write to the entry: it keeps the lock.
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())
+            .map_err(|errno| failed(&errno.into()))?;
         let mut told = false;
         loop {
             match file.try_lock() {

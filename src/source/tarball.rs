@@ -1,5 +1,6 @@
 //! A tar archive at a URL, known by its SHA-256.
 
+use super::spec::shown_url;
 use super::unpack::{self, Links};
 use super::{Cx, Kind, Mode, Pin, Ready, TarballSource, http, identity, inner, missing_offline};
 use crate::digest::Digest;
@@ -19,17 +20,17 @@ impl TarballSource {
 
     /// The archive in the store, from the first place that has it.
     fn download(&self, cx: &Cx<'_>) -> Result<std::path::PathBuf> {
-        let target = cx.store.download(&self.sha256);
-        if target.exists() {
-            return Ok(target);
+        if let Some(found) = cx.store.find_download(&self.sha256, &self.title(), cx.progress)? {
+            return Ok(found);
         }
         if cx.mode == Mode::Offline {
             return Err(missing_offline(&self.title()));
         }
         let _lock = cx.store.lock(&format!("download-{}", self.sha256), &self.title(), cx.progress)?;
-        if target.exists() {
-            return Ok(target);
+        if let Some(found) = cx.store.find_download(&self.sha256, &self.title(), cx.progress)? {
+            return Ok(found);
         }
+        let target = cx.store.download(&self.sha256);
         let mut failure: Option<Error> = None;
         for url in std::iter::once(&self.tarball).chain(&self.mirrors) {
             let patience = cx.store.patience();
@@ -50,7 +51,7 @@ impl TarballSource {
 
 impl Kind for TarballSource {
     fn title(&self) -> String {
-        format!("tarball `{}`", self.tarball)
+        format!("tarball `{}`", shown_url(&self.tarball))
     }
 
     fn resolve(&self, _: &Cx<'_>) -> Result<Pin> {
@@ -70,7 +71,7 @@ impl Kind for TarballSource {
             let file = fsx::open(&archive)?;
             let size = file.metadata().map_err(|cause| fsx::io_error("read", &archive, &cause))?.len();
             let unpacked = unpack::unpack(file, size, into, Links::Inside, self.name(), cx.progress)
-                .map_err(|error| error.context(format!("cannot unpack `{}`", self.tarball)))?;
+                .map_err(|error| error.context(format!("cannot unpack `{}`", shown_url(&self.tarball))))?;
             unpack::strip_top(into, &unpacked)?;
             inner::source_epoch(into, unpacked.newest)
         })?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::super::{Mode, Store, kernel_tree};
+use super::super::{Mode, Store, find_kernel_tree, kernel_tree};
 use super::{Bench, source, tar_of};
 use crate::digest::Digest;
 use crate::error::Exit;
@@ -124,7 +124,11 @@ fn a_kernel_source_is_fetched_pinned_and_unpacked_twice() {
     );
     let package = bench.fetch(&from, Mode::Normal).unwrap();
     assert_eq!((package.locked.pin.version.as_deref(), package.epoch), (Some("9.0-1"), 1_700_000_000));
+    // A look at what is there does not unpack it.
+    assert!(find_kernel_tree(&package, &bench.store).unwrap().is_none());
     let kernel = kernel_tree(&package, &bench.store, &bench.heard).unwrap();
+    let found = find_kernel_tree(&package, &bench.store).unwrap().unwrap();
+    assert_eq!((found.dir, found.identity), (kernel.dir.clone(), kernel.identity.clone()));
     assert_eq!(fsx::read_to_string(&kernel.dir.join("Makefile")).unwrap(), "9.0-1");
     assert_ne!(kernel.identity, package.identity);
     assert!(!bench.path().join("hooked").exists());

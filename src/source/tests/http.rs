@@ -138,6 +138,24 @@ fn a_good_server_is_asked_once_and_then_never_again() {
 }
 
 #[test]
+fn a_download_that_was_damaged_since_is_fetched_again() {
+    let bench = Bench::new();
+    let (body, digest) = tarball();
+    let server = Server::start(body, Manner::Good);
+    let from = [server.source(digest)];
+    bench.fetch(&from, Mode::Normal).unwrap();
+    std::fs::write(bench.store.download(&digest), "damaged").unwrap();
+    fsx::remove_dir_all(&bench.store.root().join("trees")).unwrap();
+    bench.fetch(&from, Mode::Normal).unwrap();
+    assert_eq!(server.requests().len(), 2);
+    let warning = bench.heard.lines.lock().unwrap()[0].replace(&server.host, "HOST");
+    assert_eq!(
+        warning,
+        "tarball `http://HOST/linux.tar` in the store was changed or damaged; it is fetched again"
+    );
+}
+
+#[test]
 fn passing_failures_are_tried_again() {
     let bench = Bench::new();
     assert_eq!(fetches(&bench, Manner::ErrorThenGood, b"").len(), 2);

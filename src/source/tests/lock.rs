@@ -102,7 +102,7 @@ fn the_first_alternative_that_works_is_pinned_and_all_failures_are_told() {
          caused by: none of its alternatives works\n  \
          caused by: directory `one`: cannot use `TMP/one`: No such file or directory\n  \
          caused by: directory `two`: cannot use `TMP/two`: No such file or directory\n\n\
-         hint: `path` is relative to the profile that names it"
+         hint: the path starts where bimg was started, or at a profile that is given by path"
     );
     fsx::create_dir_all(&bench.path().join("two")).unwrap();
     let fetched = bench.fetch(&both, Mode::Normal).unwrap();

@@ -26,6 +26,12 @@ fn each_kind_has_its_key_in_the_lock() {
         (&format!(r#"{{ tarball = "https://h/x.tar.xz", sha256 = "{sha}" }}"#), format!("tarball {sha}")),
         (r#"{ git = "../linux", rev = "v6.12" }"#, "git ../linux rev=v6.12".to_string()),
         (r#"{ path = "../linux" }"#, "path ../linux".to_string()),
+        // A password is not part of what is asked for.
+        (
+            r#"{ git = "https://me:secret@h:1/x@y.git", rev = "v1" }"#,
+            "git https://h:1/x@y.git rev=v1".to_string(),
+        ),
+        (r#"{ git = "ssh://git@h/x.git", rev = "v1" }"#, "git ssh://git@h/x.git rev=v1".to_string()),
     ] {
         assert_eq!(parse(text).unwrap().asked(), asked);
     }
