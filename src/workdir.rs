@@ -17,7 +17,7 @@
 //!
 //! Sources live elsewhere, in the store under `$XDG_CACHE_HOME/bimg` ([`crate::source`]).
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,41 +93,126 @@ impl Workdir {
     }
 }
 
-/// An exclusive lock on a file, released when dropped or when the process dies.
+/// A lock on a file, released when it is dropped and all that was started under it has ended: what a killed run
+/// left behind may still write where the next one would.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held open: closing it unlocks")] File);
+pub struct Lock {
+    _file: File,
+    waited: bool,
+}
 
 impl Lock {
-    /// Takes the lock at `path`. While another process holds it, says so once and waits.
+    /// Takes the lock at `path` for this process alone. While another one holds it, says so once and waits.
     pub fn take(path: &Path, progress: &dyn Progress) -> Result<Lock> {
         if let Some(parent) = path.parent() {
             fsx::create_dir_all(parent)?;
         }
+        Self::open(path, progress, File::try_lock)
+    }
+
+    /// Takes the lock together with others that only read what it guards; its directory must be there.
+    pub fn share(path: &Path, progress: &dyn Progress) -> Result<Lock> {
+        Self::open(path, progress, File::try_lock_shared)
+    }
+
+    fn open(
+        path: &Path,
+        progress: &dyn Progress,
+        try_lock: impl Fn(&File) -> std::result::Result<(), TryLockError>,
+    ) -> Result<Lock> {
         let error = |cause: std::io::Error| fsx::io_error("lock", path, &cause);
         let mut file =
             File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(error)?;
-        let mut told = false;
+        // Children inherit it.
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).map_err(|errno| error(errno.into()))?;
+        let mut waited = false;
         loop {
-            match file.try_lock() {
+            match try_lock(&file) {
                 Ok(()) => break,
-                Err(std::fs::TryLockError::WouldBlock) if !told => {
-                    let mut holder = String::new();
-                    file.read_to_string(&mut holder).map_err(error)?;
-                    progress.note(&format!(
-                        "waiting for {} (lock `{}`)",
-                        holder.trim(),
-                        fsx::from_here(path).display()
-                    ));
-                    told = true;
+                Err(TryLockError::WouldBlock) if !waited => {
+                    let holders = holders(&mut file).map_err(error)?;
+                    let path = fsx::from_here(path);
+                    progress.note(&format!("waiting for {} (lock `{}`)", who(&holders), path.display()));
+                    waited = true;
                 }
-                Err(std::fs::TryLockError::WouldBlock) => {}
-                Err(std::fs::TryLockError::Error(cause)) => return Err(error(cause)),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(cause)) => return Err(error(cause)),
             }
             interrupt::check()?;
             std::thread::sleep(Duration::from_millis(100));
         }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(error)?;
-        writeln!(file, "bimg, process {}", std::process::id()).map_err(error)?;
-        Ok(Lock(file))
+        // Those that share it stay in the list.
+        let mut holders = holders(&mut file).map_err(error)?;
+        holders.retain(|id| *id != std::process::id() && is_alive(*id));
+        holders.push(std::process::id());
+        let list: Vec<String> = holders.iter().map(|id| format!("{id}\n")).collect();
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(list.concat().as_bytes()))
+            .map_err(error)?;
+        Ok(Lock { _file: file, waited })
+    }
+
+    /// True when somebody else had it at first.
+    pub fn waited(&self) -> bool {
+        self.waited
+    }
+}
+
+/// The process ids in a lock file.
+fn holders(file: &mut File) -> std::io::Result<Vec<u32>> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+fn is_alive(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
+}
+
+/// Whoever has a lock, in words.
+fn who(holders: &[u32]) -> String {
+    let others = || holders.iter().filter(|id| **id != std::process::id());
+    match (others().find(|id| is_alive(**id)), others().next_back()) {
+        (Some(id), _) => format!("bimg, process {id}"),
+        (None, Some(id)) => format!("what bimg, process {id}, left running when it was killed"),
+        (None, None) => "another bimg".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Cmd;
+    use crate::progress::Silent;
+    use std::process::Stdio;
+
+    #[test]
+    fn readers_share_and_a_writer_waits_for_their_children_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let one = Lock::share(&path, &Silent).unwrap();
+        let two = Lock::share(&path, &Silent).unwrap();
+        assert!(!one.waited() && !two.waited());
+        drop((one, two));
+        let lock = Lock::take(&path, &Silent).unwrap();
+        let child = Cmd::new("sleep").arg("60").spawn(Stdio::null(), Stdio::null(), Stdio::null()).unwrap();
+        drop(lock);
+        let free = || File::open(&path).unwrap().try_lock().is_ok();
+        assert!(!free());
+        drop(child);
+        // Children of other tests may have inherited it as well.
+        while !free() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_holder_is_named() {
+        let (own, gone) = (std::process::id(), 4_194_305);
+        assert_eq!(who(&[gone, 1, own]), "bimg, process 1");
+        assert_eq!(who(&[own]), "another bimg");
+        assert_eq!(who(&[gone, own]), "what bimg, process 4194305, left running when it was killed");
     }
 }

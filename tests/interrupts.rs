@@ -157,6 +157,62 @@ fn a_build_killed_in_a_stage_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn what_a_killed_build_left_running_is_waited_for() {
+    let reference = Project::new();
+    reference.build(&[]);
+
+    let project = Project::new();
+    project.slow(true);
+    let first = Live::start(&mut project.bimg(BUILD));
+    eventually("a compiler", || !project.waiting().is_empty());
+    let id = first.pid();
+    first.signal(Signal::KILL);
+    first.end();
+    // Its make and compilers would write the same objects as those of the next one.
+    let mut second = Live::start(&mut project.bimg(BUILD));
+    second.wait_for(&format!(
+        "waiting for what bimg, process {id}, left running when it was killed (lock `build/acme/lock`)"
+    ));
+    project.slow(false);
+    let (status, stderr) = second.end();
+    assert_eq!(status, Some(0), "{stderr}");
+    assert_eq!(project.artifacts(), reference.artifacts());
+}
+
+/// A kernel that boards share stays as it is until each of them has its image.
+#[test]
+fn another_board_does_not_change_a_kernel_that_is_in_use() {
+    let project = Project::new();
+    project.edit(
+        "boards/acme.toml",
+        "kind = \"directory\"\npath = \"rootfs\"",
+        "kind = \"debian\"\nsuite = \"bookworm\"\npackages = [\"kmod\"]",
+    );
+    project.shell("sed s/debian/directory/ boards/acme.toml | grep -v '^suite\\|^packages' | sed 's/^grow/path = \"rootfs\"\\n&/' > boards/other.toml");
+    // It waits like the compiler does, and leaves an empty tar.
+    project.tool(
+        "mmdebstrap",
+        "#!/bin/sh\ncase $1 in --version) echo 'mmdebstrap 1.3.5'; exit ;; esac\n\
+         echo $$ >> \"${0%/*}/pids\"; while [ -e \"${0%/*}/SLOW\" ]; do sleep 0.1; done\n\
+         for last; do case $before in *.partial) ;; esac; target=$before; before=$last; done\n\
+         tar -cf \"$target\" -T /dev/null\n",
+    );
+    project.build(&["--stage", "kernel"]);
+    project.slow(true);
+    let mut first = Live::start(&mut project.bimg(&[BUILD, &["--stage", "rootfs"]].concat()));
+    first.wait_for("rootfs: started: ");
+    eventually("a mmdebstrap", || !project.waiting().is_empty());
+    let args = ["build", "--board", "other", "--set", "CONFIG_LED=n"];
+    let mut second = Live::start(&mut project.bimg(&args));
+    second.wait_for(&format!("waiting for bimg, process {} (lock `build/kernel/", first.pid()));
+    project.slow(false);
+    let (status, stderr) = first.end();
+    assert_eq!(status, Some(0), "{stderr}");
+    let (status, stderr) = second.end();
+    assert_eq!(status, Some(0), "{stderr}");
+}
+
+#[test]
 fn a_second_build_waits_and_says_for_whom() {
     let project = Project::new();
     project.slow(true);

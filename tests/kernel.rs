@@ -83,7 +83,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn build(spec: &KernelSpec) -> Result<KernelArtifacts> {
-    kernel::build(spec, &Silent)
+    kernel::build(spec, &Silent).map(|(artifacts, _)| artifacts)
 }
 
 fn fragment(text: &str) -> Fragment {
@@ -191,6 +191,12 @@ fn every_change_has_its_reason() {
     );
     assert_eq!(changed(&|s| s.toolchain.identity = "fake 13".to_string()), ["toolchain changed"]);
     assert_eq!(changed(&|s| s.jobs = Some(7)), [""; 0]);
+    // An overlay changes what is in every device tree.
+    let overlay = changed(&|s| s.overlays.push("acme/x.dtbo".to_string()));
+    assert!(
+        overlay.contains(&"symbols in device trees changed from `no` to `yes`".to_string()),
+        "{overlay:?}"
+    );
 
     std::fs::remove_file(spec.image("Image")).unwrap();
     assert_eq!(reasons(&spec), ["output Image is gone"]);

@@ -113,7 +113,7 @@ mod profile {
             "fragments",
             "fragmnets",
             "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown field `fragmnets`, expected one of \
-             `source`, `defconfig`, `fragments`, `targets`, `dtbs`, `overlays`, `modules`, `cmdline`, `variant`\n \
+             `source`, `defconfig`, `fragments`, `targets`, `load_address`, `dtbs`, `overlays`, `modules`, `cmdline`, `variant`\n \
              --> boards/acme.toml:8:1\n  |\n8 | fragmnets = [\"acme.config\"]\n  | ^^^^^^^^^ here\n\n\
              hint: did you mean `fragments`?\n",
         );
@@ -206,6 +206,41 @@ mod profile {
              --> boards/acme.toml:33:1\n   |\n33 | [rootfs]\n   | ^^^^^^^^ here\n\n\
              hint: an overlay is a directory: `overlya`, or `boards/overlya`\n",
         );
+    }
+
+    #[test]
+    fn kernel_options_that_are_none() {
+        let project = Project::new();
+        let hint = "hint: write `CONFIG_X=y`, `CONFIG_X=\"text\"` or `# CONFIG_X is not set`\n";
+        assert_fails(
+            &project.run(&["build", "--board", "acme", "--set", "FOO=y"]),
+            2,
+            &format!("error: --set: `FOO=y` is not a kernel option\n\n{hint}"),
+        );
+        project.write("boards/acme.config", "hello\n");
+        assert_fails(
+            &project.run(BUILD),
+            2,
+            &format!("error: boards/acme.config:1: `hello` is not a kernel option\n\n{hint}"),
+        );
+    }
+
+    #[test]
+    fn a_uimage_without_its_address() {
+        let project = Project::new();
+        project.edit("boards/acme.toml", "targets = [\"Image\"]", "targets = [\"uImage\"]");
+        assert_fails(
+            &project.run(BUILD),
+            2,
+            "error: a `uImage` needs the address to load it to\n \
+             --> boards/acme.toml:9:12\n  |\n9 | targets = [\"uImage\"]\n  |            ^^^^^^^^ named here\n\n\
+             hint: give `load_address` of the board's memory, for example `load_address = 0x8000`\n",
+        );
+        project.edit("boards/acme.toml", "targets = [", "load_address = 0x80000\ntargets = [");
+        project.edit("boards/acme.toml", "\"extlinux\"", "\"uboot-script\"");
+        project.run(BUILD).ok();
+        let kernel = project.shell("mkimage -l build/kernel/*/obj/arch/arm64/boot/uImage");
+        assert!(kernel.contains("Load Address: 00080000\n"), "{kernel}");
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct Kernel {
     pub fragments: Vec<DataFile>,
     /// Image formats; the first is booted.
     pub targets: Vec<String>,
+    /// Load and entry address in the header of a `uImage`.
+    pub load_address: Option<u32>,
     /// DTBs with where the profile names them.
     pub dtbs: Vec<Named>,
     /// Overlays with where the profile names them.

@@ -111,6 +111,8 @@ pub struct RawKernel {
     pub fragments: Option<Vec<At<String>>>,
     /// Image formats: `Image`, `Image.gz`, `zImage`, `uImage`, `bzImage`; the first one is booted.
     pub targets: Option<Vec<At<String>>>,
+    /// Load and entry address in the header of a `uImage`, which needs one: `0x8000`.
+    pub load_address: Option<u32>,
     /// Device trees, as below `arch/ARCH/boot/dts`, e.g. `broadcom/bcm2711-rpi-4-b.dtb`.
     pub dtbs: Option<Vec<At<String>>>,
     /// Device tree overlays built from the kernel source (`.dtbo`).
@@ -358,7 +360,7 @@ over!(RawBoard {
 });
 over!(RawKernel {
     merge: variant;
-    take: source, defconfig, fragments, targets, dtbs, overlays, modules, cmdline
+    take: source, defconfig, fragments, targets, load_address, dtbs, overlays, modules, cmdline
 });
 over!(RawDisk {
     merge: ;

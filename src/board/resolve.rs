@@ -127,6 +127,12 @@ fn kernel_of(raw: RawKernel, arch: Arch, variant: Option<&str>, cx: &Context<'_>
     let targets = cx.need(raw.targets, "kernel.targets")?;
     for target in &targets {
         check_target(target, arch)?;
+        if target.value == "uImage" && raw.load_address.is_none() {
+            return Err(target
+                .place
+                .error("a `uImage` needs the address to load it to", "named here")
+                .hint("give `load_address` of the board's memory, for example `load_address = 0x8000`"));
+        }
     }
     if targets.is_empty() {
         return Err(Error::usage(format!("`{}` has an empty `kernel.targets`", cx.shown))
@@ -139,13 +145,21 @@ fn kernel_of(raw: RawKernel, arch: Arch, variant: Option<&str>, cx: &Context<'_>
         source: source.value.0,
         variant: variant.map(str::to_string),
         defconfig: defconfig_name(&cx.need(defconfig, "kernel.defconfig")?, cx)?,
-        fragments: fragments.iter().map(|name| cx.file(name, "fragment")).collect::<Result<_>>()?,
+        fragments: fragments.iter().map(|name| fragment(name, cx)).collect::<Result<_>>()?,
         targets: targets.into_iter().map(|target| target.value).collect(),
+        load_address: raw.load_address,
         dtbs: named(raw.dtbs, ".dtb")?,
         overlays: named(raw.overlays, ".dtbo")?,
         modules: raw.modules.unwrap_or_default().iter().map(|dir| cx.host(&dir.value)).collect(),
         cmdline: raw.cmdline.map(|line| line.value).unwrap_or_default(),
     })
+}
+
+/// A line that means nothing would only be met once the source is there.
+fn fragment(name: &At<String>, cx: &Context<'_>) -> Result<DataFile> {
+    let file = cx.file(name, "fragment")?;
+    kernel::config::requests(&[kernel::Fragment::of(&file)?], &[])?;
+    Ok(file)
 }
 
 /// A layer that is not there would only be missed when the root filesystem is made, after the kernel.

@@ -9,6 +9,7 @@ use crate::cli::DirArgs;
 use crate::data::DataDirs;
 use crate::disk::Compression;
 use crate::error::Result;
+use crate::kernel;
 use crate::ops::BuildOptions;
 use crate::rootfs::Provision;
 use crate::source::Mode;
@@ -91,6 +92,8 @@ impl BuildArgs {
     /// Loads the profile and says where everything goes.
     pub fn options(&self) -> Result<BuildOptions> {
         let board = self.board.load()?;
+        // A slip of the pen should not wait for the source.
+        kernel::config::requests(&[], &self.set)?;
         let workdir = Workdir::new(&self.dirs.build_dir, &self.dirs.out, &board.name)?;
         Ok(BuildOptions {
             board,

@@ -1,9 +1,7 @@
 //! A kernel build from check to stamp.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::Duration;
 
 use super::config::Values;
 use super::make::Make;
@@ -13,20 +11,23 @@ use super::stamp::{self, Freshness, Inputs};
 use super::{compile, configure, repair, source_tree, stage, uimage};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::fsx;
 use crate::progress::Progress;
 use crate::tree::TreePath;
-use crate::{fsx, interrupt};
+use crate::workdir::Lock;
 
 /// Builds the kernel, or finishes an earlier build of the same directory.
 ///
-/// Always runs make; ask [`stamp::freshness`] first. Another process that builds in the same directory
-/// is waited for.
-pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<KernelArtifacts> {
+/// Always runs make; ask [`stamp::freshness`] first. Another process that uses the same directory is waited
+/// for; the artifacts stay as they are while the lock is held.
+pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<(KernelArtifacts, Lock)> {
     source_tree::check(spec)?;
     fsx::create_dir_all(&spec.obj())?;
-    let (_lock, waited) = lock(&spec.dir, progress)?;
-    if waited && let Freshness::Fresh(artifacts) = stamp::freshness(spec)? {
-        return Ok(*artifacts);
+    let lock = Lock::take(&spec.lock(), progress)?;
+    if lock.waited()
+        && let Freshness::Fresh(artifacts) = stamp::freshness(spec)?
+    {
+        return Ok((*artifacts, lock));
     }
     let wanted = spec;
     let spec = &stamp::widened(spec)?;
@@ -41,7 +42,7 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<KernelArtifac
     stamp::write(spec, inputs, &artifacts)?;
     let mut own = stamp::artifacts(wanted, &artifacts.release, artifacts.command, artifacts.digests);
     own.keep_own_digests();
-    Ok(own)
+    Ok((own, lock))
 }
 
 fn steps(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<KernelArtifacts> {
@@ -91,25 +92,4 @@ fn tree_digest(root: &Path) -> Result<Digest> {
     let mut fields = Vec::new();
     collect(root, &TreePath::root(), &mut fields)?;
     Ok(Digest::of_fields(fields.iter().map(Vec::as_slice)))
-}
-
-/// Takes the directory for this process; true when that meant waiting.
-fn lock(dir: &Path, progress: &dyn Progress) -> Result<(File, bool)> {
-    let path = dir.join("lock");
-    let failed = |cause: std::io::Error| fsx::io_error("lock", &path, &cause);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    let mut waited = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok((file, waited)),
-            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
-            Err(TryLockError::WouldBlock) => {}
-        }
-        if !waited {
-            progress.note(&format!("waiting for another build in `{}`", dir.display()));
-            waited = true;
-        }
-        interrupt::check()?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }

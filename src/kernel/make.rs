@@ -166,7 +166,10 @@ pub fn goal_command(spec: &KernelSpec) -> String {
 }
 
 fn goals(spec: &KernelSpec) -> impl Iterator<Item = &str> {
-    let images = spec.targets.iter().map(String::as_str);
+    let images = spec.targets.iter().map(|target| match target.as_str() {
+        "uImage" => super::uimage::payload(spec.arch),
+        other => other,
+    });
     images.chain(["modules"]).chain(spec.dtbs.iter().chain(&spec.overlays).map(String::as_str))
 }
 

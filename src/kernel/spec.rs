@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
+use crate::data::DataFile;
 use crate::digest::Digest;
+use crate::error::Result;
 use crate::toolchain::Installed;
 
 /// A piece of kernel configuration, laid over the defconfig.
@@ -16,6 +18,14 @@ pub struct Fragment {
     pub name: String,
     /// Its text: `CONFIG_X=y`, `# CONFIG_X is not set`, comments.
     pub text: String,
+}
+
+impl Fragment {
+    /// The text of a data file.
+    pub fn of(file: &DataFile) -> Result<Self> {
+        let name = file.shown.trim_end_matches(" (built in)").to_string();
+        Ok(Fragment { name, text: file.text()?.to_string() })
+    }
 }
 
 /// Everything that decides what a kernel build makes, and where it happens.
@@ -70,6 +80,11 @@ impl KernelSpec {
     /// The staging tree (INSTALL_MOD_PATH).
     pub fn stage(&self) -> PathBuf {
         self.dir.join("stage")
+    }
+
+    /// What [`build`](super::build) locks: its holder may write below `dir`, those that share it may read.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
     }
 
     /// `arch/arm64/boot` below `obj`.

@@ -260,6 +260,8 @@ fn labelled(spec: &KernelSpec) -> Result<BTreeMap<String, String>> {
             put(format!("{what} {name}"), String::new());
         }
     }
+    // They decide how every device tree is compiled, also those of boards that share the kernel.
+    put("symbols in device trees".into(), if spec.overlays.is_empty() { "no" } else { "yes" }.into());
     if let Some(address) = spec.load_address {
         put("load address".into(), format!("{address:#x}"));
     }

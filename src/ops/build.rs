@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::facts::{self, Facts};
 use super::rootfs::{Prepared, RootfsStage};
 use super::sources::{Known, Shelf, Sources};
-use super::{BuildOptions, Stage, image};
+use super::{BuildOptions, Stage, firmware, image};
 use crate::error::{Error, Exit, Result};
 use crate::fsx;
 use crate::kernel::{self, KernelArtifacts};
@@ -21,6 +21,7 @@ use crate::progress::{Event, Progress};
 use crate::rootfs::{self, Base, BaseKind};
 use crate::source::Mode;
 use crate::units::ByteSize;
+use crate::workdir::Lock;
 
 /// What a build left.
 #[derive(Debug, Serialize)]
@@ -121,7 +122,7 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
     let mut shelf = Shelf::open()?;
     let run = Runner { options, progress };
     let known = shelf.peek(&options.board, progress)?;
-    let facts = facts::gather(options, known.as_ref().map_err(Vec::as_slice))?;
+    let facts = facts::gather(options, known.as_ref().map_err(Vec::as_slice), Some(progress))?;
     if facts.anything_to_do(until) {
         facts::check_host(options, known.as_ref().ok(), &shelf, until)?;
     }
@@ -141,8 +142,10 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
         return Ok(built);
     }
     // Fetching may have changed what is known: look again.
-    let facts = if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources))? };
-    let kernel = run.kernel(&sources, &facts)?;
+    let facts =
+        if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources), Some(progress))? };
+    // Another board may share the kernel: nobody changes it until this image is written.
+    let (kernel, _kernel_lock) = run.kernel(&sources, &facts)?;
     built.release = Some(kernel.release.clone());
     if until == Stage::Kernel {
         return Ok(built);
@@ -170,17 +173,23 @@ impl Runner<'_> {
     }
 
     fn sources(&self, shelf: &mut Shelf, known: Known, facts: &Facts) -> Result<Sources> {
-        self.stage(Stage::Sources, &facts.sources, || match known {
-            Ok(sources) => Ok(sources),
-            Err(_) => shelf.fetch(&self.options.board, self.options.mode, self.progress),
+        let board = &self.options.board;
+        self.stage(Stage::Sources, &facts.sources, || {
+            let sources = match known {
+                Ok(sources) => sources,
+                Err(_) => shelf.fetch(board, self.options.mode, self.progress)?,
+            };
+            firmware::check(board, &sources)?;
+            Ok(sources)
         })
     }
 
-    fn kernel(&self, sources: &Sources, facts: &Facts) -> Result<KernelArtifacts> {
+    fn kernel(&self, sources: &Sources, facts: &Facts) -> Result<(KernelArtifacts, Option<Lock>)> {
         let spec = facts::kernel_spec(self.options, sources)?;
         self.stage(Stage::Kernel, &facts.kernel, || match &facts.kernel_artifacts {
-            Some(artifacts) => Ok(artifacts.clone()),
-            None => kernel::build(&spec, self.progress),
+            // `facts` holds its lock.
+            Some(artifacts) => Ok((artifacts.clone(), None)),
+            None => kernel::build(&spec, self.progress).map(|(kernel, lock)| (kernel, Some(lock))),
         })
     }
 

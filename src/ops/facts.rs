@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::rootfs::BaseKind;
 use crate::source::Source;
 use crate::units::ByteSize;
-use crate::workdir::Workdir;
+use crate::workdir::{Lock, Workdir};
 
 /// Why each stage has to run. An empty list: it does not.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub struct Facts {
     pub kernel: Vec<String>,
     /// What the kernel stage left, when it is up to date.
     pub kernel_artifacts: Option<KernelArtifacts>,
+    /// Keeps those artifacts as they are, for a build.
+    pub kernel_lock: Option<Lock>,
     /// Root filesystem base.
     pub rootfs: Vec<String>,
 }
@@ -41,8 +43,13 @@ impl Facts {
     }
 }
 
-/// Looks at stamps and store; starts nothing but the compiler's `--version`.
-pub fn gather(options: &BuildOptions, known: std::result::Result<&Sources, &[String]>) -> Result<Facts> {
+/// Looks at stamps and store; starts nothing but the compiler's `--version`. A build, which has somebody to
+/// tell that it waits, locks what is up to date; a plan waits for nobody.
+pub fn gather(
+    options: &BuildOptions,
+    known: std::result::Result<&Sources, &[String]>,
+    build: Option<&dyn Progress>,
+) -> Result<Facts> {
     let mut facts =
         Facts { rootfs: RootfsStage::new(&options.board, &options.workdir)?.reasons()?, ..Facts::default() };
     let sources = match known {
@@ -54,10 +61,19 @@ pub fn gather(options: &BuildOptions, known: std::result::Result<&Sources, &[Str
         }
     };
     match kernel_spec(options, sources) {
-        Ok(spec) => match kernel::freshness(&spec)? {
-            Freshness::Fresh(artifacts) => facts.kernel_artifacts = Some(*artifacts),
-            Freshness::Stale { reasons } => facts.kernel = reasons,
-        },
+        Ok(spec) => {
+            let lock = match build {
+                Some(progress) if spec.dir.is_dir() => Some(Lock::share(&spec.lock(), progress)?),
+                _ => None,
+            };
+            match kernel::freshness(&spec)? {
+                Freshness::Fresh(artifacts) => {
+                    facts.kernel_artifacts = Some(*artifacts);
+                    facts.kernel_lock = lock;
+                }
+                Freshness::Stale { reasons } => facts.kernel = reasons,
+            }
+        }
         // The doctor says it better, together with everything else that is missing.
         Err(_) => facts.kernel.push(format!("toolchain `{}` is not ready", options.board.toolchain.name)),
     }
@@ -75,7 +91,7 @@ pub fn kernel_spec(options: &BuildOptions, sources: &Sources) -> Result<KernelSp
         source_identity: source.identity.clone(),
         editable: source.editable,
         defconfig: board.kernel.defconfig.clone(),
-        fragments: fragments(board)?,
+        fragments: board.kernel.fragments.iter().map(Fragment::of).collect::<Result<_>>()?,
         sets: options.sets.clone(),
         targets: board.kernel.targets.clone(),
         dtbs: board.kernel.dtbs.iter().map(|dtb| dtb.name.clone()).collect(),
@@ -84,7 +100,7 @@ pub fn kernel_spec(options: &BuildOptions, sources: &Sources) -> Result<KernelSp
             .map(|named| (named.name.clone(), named.origin.clone()))
             .collect(),
         external_modules: board.kernel.modules.clone(),
-        load_address: None,
+        load_address: board.kernel.load_address,
         dir: PathBuf::new(),
         log: options.workdir.log(Stage::Kernel.name()),
         epoch: epoch(options, sources),
@@ -107,28 +123,16 @@ fn kernel_key(spec: &KernelSpec) -> String {
     let mut fields = vec![spec.toolchain.name.clone(), source, spec.defconfig.clone()];
     fields.extend(spec.fragments.iter().map(|fragment| fragment.name.clone()));
     fields.extend(spec.external_modules.iter().map(|dir| dir.display().to_string()));
+    // Overlays need symbols in every DTB: a board without overlays has other DTBs.
+    fields.push(if spec.overlays.is_empty() { String::new() } else { "symbols".to_string() });
     format!("{}-{}", spec.arch, Digest::of_fields(fields.iter().map(String::as_bytes)).short())
-}
-
-fn fragments(board: &Board) -> Result<Vec<Fragment>> {
-    board
-        .kernel
-        .fragments
-        .iter()
-        .map(|file| {
-            Ok(Fragment {
-                name: file.shown.trim_end_matches(" (built in)").to_string(),
-                text: file.text()?.to_string(),
-            })
-        })
-        .collect()
 }
 
 /// `bimg plan`: the facts, told.
 pub fn plan(options: &BuildOptions, progress: &dyn Progress) -> Result<Plan> {
     let shelf = Shelf::open()?;
     let known = shelf.peek(&options.board, progress)?;
-    let facts = gather(options, known.as_ref().map_err(Vec::as_slice))?;
+    let facts = gather(options, known.as_ref().map_err(Vec::as_slice), None)?;
     let image = image::reasons(options, known.as_ref().ok(), &facts)?;
     let commands = match &known {
         Ok(sources) if !facts.kernel.is_empty() => {

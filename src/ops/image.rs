@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::{self, Artifact, Manifest, ManifestKernel};
 use super::rootfs::{Prepared, RootfsStage};
 use super::sources::Sources;
-use super::{BuildOptions, Stage, facts};
+use super::{BuildOptions, Stage, facts, firmware};
 use crate::board::{Board, Content as Holds, FileRef};
 use crate::boot::{self, BootInput, Firmware};
 use crate::data::DataDirs;
@@ -137,20 +137,24 @@ impl<'a> Job<'a> {
         for (name, digest) in &self.kernel.digests {
             inputs.add(format!("kernel {name}"), digest.to_string());
         }
+        let memo = self.options.workdir.memo();
         for (name, fetched) in &self.sources.firmware {
-            inputs.add(format!("firmware {name}"), &fetched.identity);
+            for (label, value) in firmware::fingerprint(board, name, fetched, &memo)? {
+                inputs.add(label, value);
+            }
         }
         for path in self.host_files() {
             let digest = if path.is_dir() {
-                rootfs::directory_fingerprint(path, &self.options.workdir.memo())?
+                rootfs::directory_fingerprint(path, &memo)?
             } else {
                 Digest::of_file(path)?
             };
-            inputs.add(format!("file {}", path.display()), digest.to_string());
+            // As the profile names it: where the profile lies does not count.
+            let name = path.strip_prefix(&board.base).unwrap_or(path);
+            inputs.add(format!("file {}", name.display()), digest.to_string());
         }
         let base = RootfsStage::new(&self.options.board, &self.options.workdir)?;
         let base = base.inputs().iter().map(|(label, value)| (label.to_string(), value.to_string()));
-        let memo = self.options.workdir.memo();
         let overlays = rootfs::overlay_fingerprint(&board.rootfs, &board.base, &self.dirs, &memo)?;
         let layers = overlays.into_iter().chain(self.provision.fingerprint());
         for (label, value) in base.chain(layers.map(|(label, digest)| (label, digest.to_string()))) {
@@ -208,7 +212,7 @@ impl<'a> Job<'a> {
         let image = self.options.workdir.image();
         let side = SideFiles::new(&image);
         let seed = self.inputs.digest();
-        let firmware = self.firmware();
+        let firmware = firmware::all(self.sources);
         // Identifiers follow from the seed alone, so the command line can name the root before it is written.
         let board = &self.options.board.disk;
         let given = super::disk::Inputs { seed, firmware: &firmware, epoch: self.epoch };
@@ -301,16 +305,6 @@ impl<'a> Job<'a> {
         Ok(line.trim().to_string())
     }
 
-    fn firmware(&self) -> BTreeMap<String, Firmware> {
-        self.sources
-            .firmware
-            .iter()
-            .map(|(name, fetched)| {
-                (name.clone(), Firmware { dir: fetched.dir.clone(), origin: fetched.locked.asked.clone() })
-            })
-            .collect()
-    }
-
     /// What the boot loader reads, into the directory `at` of a tree.
     fn lay_boot_files(
         &self,
@@ -360,12 +354,8 @@ impl<'a> Job<'a> {
         let EmulatorFirmware { bios, kernel } = &emulator.firmware;
         for reference in [bios, kernel].into_iter().flatten() {
             let Some((source, path)) = reference.split_once(':') else { continue };
-            let Some(found) = firmware.get(source) else {
-                return Err(Error::usage(format!(
-                    "the emulator needs `{reference}`, but there is no firmware `{source}`"
-                ))
-                .hint("name it under `[firmware]`, with its source"));
-            };
+            // `firmware::check` has seen that it is there.
+            let Some(found) = firmware.get(source) else { continue };
             let target = out.join(file_name(path));
             fsx::write_atomic(&target, &fsx::read(&source::resolve(&found.dir, path)?)?)?;
             artifacts.insert(name(&target), artifact(&target)?);

@@ -12,6 +12,7 @@ pub mod disk;
 mod doctor;
 mod emulate;
 mod facts;
+mod firmware;
 mod flash;
 mod image;
 mod manifest;

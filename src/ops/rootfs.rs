@@ -14,12 +14,14 @@ use crate::rootfs::{self, Base, BaseKind, grow};
 use crate::workdir::{Lock, Workdir};
 
 /// What the stage leaves.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Prepared {
     /// The lowest layer.
     pub base: Base,
     /// The compiled growth program, where the profile wants it.
     pub grow: Option<PathBuf>,
+    /// Keeps both as they are, for a build: another board may share them.
+    _lock: Option<Lock>,
 }
 
 /// The stage of one build.
@@ -44,6 +46,10 @@ impl<'a> RootfsStage<'a> {
         }
         let dir = workdir.rootfs(&inputs.digest().short());
         Ok(RootfsStage { board, workdir, inputs, dir })
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
     }
 
     fn stamp(&self) -> Stamp {
@@ -72,7 +78,7 @@ impl<'a> RootfsStage<'a> {
 
     /// Removes the base, so that the next build takes the newest packages.
     pub fn forget(&self, progress: &dyn Progress) -> Result<()> {
-        let _lock = Lock::take(&self.dir.join("lock"), progress)?;
+        let _lock = Lock::take(&self.lock(), progress)?;
         self.stamp().clear()?;
         fsx::remove_file(&self.dir.join("base.tar"))
     }
@@ -89,7 +95,7 @@ impl<'a> RootfsStage<'a> {
 
     /// What an earlier run left, without a lock or a write: for plans, and only when up to date.
     pub fn left(&self) -> Result<Prepared> {
-        Ok(Prepared { base: self.base(&Silent)?, grow: self.grow() })
+        Ok(Prepared { base: self.base(&Silent)?, grow: self.grow(), _lock: None })
     }
 
     fn base(&self, progress: &dyn Progress) -> Result<Base> {
@@ -105,8 +111,7 @@ impl<'a> RootfsStage<'a> {
     /// Puts base and growth program in place, or finds them there.
     pub fn run(&self, progress: &dyn Progress) -> Result<Prepared> {
         let board = self.board;
-        let _lock = Lock::take(&self.dir.join("lock"), progress)?;
-        let fresh = self.reasons()?.is_empty();
+        let (lock, fresh) = self.held(progress)?;
         if !fresh {
             if self.stamp().is_there() {
                 // Its inputs name the directory, so somebody has touched what it left.
@@ -135,6 +140,19 @@ impl<'a> RootfsStage<'a> {
         if !self.last().reasons(&self.inputs)?.is_empty() {
             self.last().write(&self.inputs, &[])?;
         }
-        Ok(Prepared { base, grow })
+        Ok(Prepared { base, grow, _lock: Some(lock) })
+    }
+
+    /// The lock: shared while everything is up to date, which is true then, else for this process alone.
+    fn held(&self, progress: &dyn Progress) -> Result<(Lock, bool)> {
+        if self.dir.is_dir() {
+            let lock = Lock::share(&self.lock(), progress)?;
+            if self.reasons()?.is_empty() {
+                return Ok((lock, true));
+            }
+        }
+        let lock = Lock::take(&self.lock(), progress)?;
+        let fresh = self.reasons()?.is_empty();
+        Ok((lock, fresh))
     }
 }

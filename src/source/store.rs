@@ -161,9 +161,6 @@ impl Store {
             .write(true)
             .open(&path)
             .map_err(|cause| failed(&cause))?;
-        // What a killed run left running may still write to the entry: it keeps the lock.
-        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())
-            .map_err(|errno| failed(&errno.into()))?;
         let mut told = false;
         loop {
             match file.try_lock() {
