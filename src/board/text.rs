@@ -110,14 +110,20 @@ pub fn parse<T: DeserializeOwned>(file: &DataFile) -> Result<T> {
     let before = CURRENT.replace(Some(Arc::clone(&text)));
     let parsed = toml::from_str(&text.text);
     CURRENT.set(before);
-    parsed.map_err(|error| explain(&text, &error))
+    parsed.map_err(|error| explain(&text, "profile", &error))
+}
+
+/// Parses a TOML file of another kind, `what`, whose values need not remember their places.
+pub fn parse_plain<T: DeserializeOwned>(shown: &str, what: &str, text: &str) -> Result<T> {
+    toml::from_str(text)
+        .map_err(|error| explain(&Text { shown: shown.to_string(), text: text.to_string() }, what, &error))
 }
 
 /// serde's words, with an excerpt and the nearest valid name.
-fn explain(text: &Text, error: &toml::de::Error) -> Error {
+fn explain(text: &Text, what: &str, error: &toml::de::Error) -> Error {
     let span = error.span().unwrap_or(0..0);
     let message = error.message().trim().replace('\n', ", ");
-    let out = Error::usage(format!("`{}` is not a valid profile", text.shown)).caused_by(&message);
+    let out = Error::usage(format!("`{}` is not a valid {what}", text.shown)).caused_by(&message);
     let out = out.snippet(excerpt(text, span, "here"));
     match hint(&message) {
         Some(hint) => out.hint(hint),

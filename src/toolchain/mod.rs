@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::arch::Arch;
+use crate::board::text;
 use crate::data::DataDirs;
 use crate::error::{Error, Result, nearest};
 use crate::exec::{self, Cmd};
@@ -104,14 +105,19 @@ fn list(names: &[String]) -> String {
 
 /// Reads the text of a toolchain file; `origin` is how messages call it.
 pub fn parse(name: &str, origin: &str, text: &str) -> Result<Toolchain> {
-    let mut toolchain: Toolchain = toml::from_str(text).map_err(|cause| {
-        let line = cause.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        Error::usage(format!("{origin}:{line} is not a toolchain")).caused_by(cause.message())
-    })?;
+    let mut toolchain: Toolchain = text::parse_plain(origin, "toolchain", text)?;
     toolchain.name = name.to_string();
     let wrong = |what: &str| Err(Error::usage(format!("{origin}: {what}")));
     match toolchain.kind {
         _ if toolchain.arch.is_empty() => wrong("`arch` names no architecture"),
+        _ if toolchain
+            .prefix
+            .iter()
+            .chain(&toolchain.llvm)
+            .any(|word| word.contains(char::is_whitespace)) =>
+        {
+            wrong("`prefix` and `llvm` may hold no blanks: make splits words")
+        }
         Kind::Gcc if toolchain.prefix.is_empty() => wrong("a gcc toolchain needs `prefix`"),
         Kind::Gcc if toolchain.llvm.is_some() => wrong("`llvm` belongs to clang toolchains"),
         Kind::Clang if toolchain.llvm.is_none() => wrong("a clang toolchain needs `llvm`"),
@@ -168,7 +174,7 @@ impl Toolchain {
         }
         let linker = match self.kind {
             Kind::Gcc => format!("{prefix}ld"),
-            Kind::Clang => compiler.replacen("clang", "ld.lld", 1),
+            Kind::Clang => beside_clang(&compiler, "ld.lld"),
         };
         let linked = Cmd::new(&linker).arg("--version").check().map_err(|error| {
             error
@@ -223,6 +229,13 @@ fn targets(compiler: &str, arch: Arch) -> Result<bool> {
         Arch::Riscv => cpu == "riscv64",
         Arch::X86_64 => cpu == "x86_64",
     })
+}
+
+/// The tool that belongs to a clang: `/opt/clang/bin/clang-16` has `/opt/clang/bin/ld.lld-16`.
+fn beside_clang(compiler: &str, tool: &str) -> String {
+    let (dir, name) = compiler.rsplit_once('/').map_or(("", compiler), |(dir, name)| (dir, name));
+    let name = name.replacen("clang", tool, 1);
+    if dir.is_empty() && !compiler.starts_with('/') { name } else { format!("{dir}/{name}") }
 }
 
 fn first_line(text: &str) -> String {

@@ -1,6 +1,6 @@
 //! What the doctor looks for before a toolchain is used.
 
-use super::{Kind, Toolchain, targets};
+use super::{Kind, Toolchain, beside_clang, targets};
 use crate::arch::Arch;
 use crate::doctor::{Need, Packages};
 use crate::exec;
@@ -30,8 +30,8 @@ impl Toolchain {
             ],
             Kind::Clang => vec![
                 versioned(compiler.clone(), "cross-compiles the kernel"),
-                versioned(compiler.replacen("clang", "ld.lld", 1), "links the kernel"),
-                need(compiler.replacen("clang", "llvm-ar", 1), "archives the kernel's objects"),
+                versioned(beside_clang(compiler, "ld.lld"), "links the kernel"),
+                need(beside_clang(compiler, "llvm-ar"), "archives the kernel's objects"),
             ],
         }
     }

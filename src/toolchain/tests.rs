@@ -34,17 +34,32 @@ fn bad_files_say_where_and_why() {
     let message = |text: &str| parse("x", "toolchains/x.toml", text).unwrap_err().to_string();
     assert_eq!(
         message("kind = \"gcc\"\narch = [\"arm64\"]\nprefx = [\"a-\"]\nmin_version = \"5.1\"\n"),
-        "toolchains/x.toml:3 is not a toolchain\n  caused by: unknown field `prefx`, expected one of \
-         `kind`, `arch`, `prefix`, `llvm`, `min_version`, `packages`"
+        "`toolchains/x.toml` is not a valid toolchain\n  caused by: unknown field `prefx`, expected one of \
+         `kind`, `arch`, `prefix`, `llvm`, `min_version`, `packages`\n \
+         --> toolchains/x.toml:3:1\n  |\n3 | prefx = [\"a-\"]\n  | ^^^^^ here\n\nhint: did you mean `prefix`?"
     );
     assert_eq!(
         message("kind = \"gcc\"\narch = [\"arm64\"]\nprefix = [\"a-\"]\nmin_version = \"new\"\n"),
-        "toolchains/x.toml:4 is not a toolchain\n  caused by: `new` is not a version: numbers with dots are expected"
+        "`toolchains/x.toml` is not a valid toolchain\n  \
+         caused by: `new` is not a version: numbers with dots are expected\n \
+         --> toolchains/x.toml:4:15\n  |\n4 | min_version = \"new\"\n  |               ^^^^^ here"
     );
     assert_eq!(
         message("kind = \"clang\"\narch = [\"arm64\"]\nmin_version = \"13\"\n"),
         "toolchains/x.toml: a clang toolchain needs `llvm`"
     );
+    assert_eq!(
+        message(
+            "kind = \"gcc\"\narch = [\"arm64\"]\nprefix = [\"/opt/my tools/a-\"]\nmin_version = \"5.1\"\n"
+        ),
+        "toolchains/x.toml: `prefix` and `llvm` may hold no blanks: make splits words"
+    );
+}
+
+#[test]
+fn the_tools_of_llvm_lie_beside_its_compiler() {
+    assert_eq!(beside_clang("clang-16", "ld.lld"), "ld.lld-16");
+    assert_eq!(beside_clang("/opt/clang/bin/clang", "llvm-ar"), "/opt/clang/bin/llvm-ar");
 }
 
 #[test]
