@@ -307,7 +307,10 @@ impl<'a> Writer<'a> {
         let target = TreePath::new(target)?;
         let parent = target.parent().unwrap_or_else(TreePath::root);
         let from = self.root.join(target.as_str());
-        if !self.directories.contains(parent.as_str()) || from.symlink_metadata().is_err() {
+        let there =
+            self.directories.contains(parent.as_str()).then(|| from.symlink_metadata().ok()).flatten();
+        // From another directory a symbolic link leads elsewhere: nobody packs one twice.
+        if !there.is_some_and(|meta| meta.is_file()) {
             return Err(Error::new(format!("`{}` is a hard link to `{}`", path.as_str(), target.as_str()))
                 .caused_by("the archive holds no such file before it"));
         }

@@ -75,10 +75,16 @@ impl Host {
         let with_suite =
             |entry: &Entry| Entry { suites: vec![suite.to_string()], ..entry.with_component(component) };
         let has = |entry: &&Entry| entry.suites.iter().any(|own| own == suite);
-        let exact: Vec<Entry> =
-            self.entries.iter().filter(|entry| is_distribution(entry)).filter(has).map(with_suite).collect();
-        if !exact.is_empty() {
-            return Ok(exact);
+        let exact = || self.entries.iter().filter(|entry| is_distribution(entry)).filter(has);
+        // A vendor's mirror may be called the same; the distribution's own key is the distribution's.
+        let own: Vec<Entry> =
+            exact().filter(|entry| entry.keyring() == main.keyring()).map(with_suite).collect();
+        if !own.is_empty() {
+            return Ok(own);
+        }
+        let others: Vec<Entry> = exact().map(with_suite).collect();
+        if !others.is_empty() {
+            return Ok(others);
         }
         let mut derived = if suite.ends_with("-security") { self.security(main) } else { main.clone() };
         derived.keyring_for_all_releases();
@@ -154,13 +160,16 @@ impl Entry {
     }
 }
 
-/// Other vendors' repositories also have a suite named after the release; a distribution's mirror ends in
-/// its name and has the component `main`.
+/// Other vendors' repositories also have a suite named after the release; a distribution's mirror, or a list of
+/// them (apt-transport-mirror(1)), ends in its name and has the component `main`.
 fn is_distribution(entry: &Entry) -> bool {
     let names = ["debian", "debian-security", "ubuntu", "ubuntu-ports", "raspbian"];
     let named = |uri: &String| {
         let last = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        names.contains(&last) || uri.contains("security.debian.org") || uri.contains("/archive/debian")
+        // Debian's cloud images: `mirror+file:///etc/apt/mirrors/debian.list`.
+        names.contains(&last.strip_suffix(".list").unwrap_or(last))
+            || uri.contains("security.debian.org")
+            || uri.contains("/archive/debian")
     };
     let signed = entry.keyring().is_some_and(|keyring| {
         keyring.contains("/debian-archive-") || keyring.contains("/ubuntu-archive-keyring")
@@ -285,14 +294,15 @@ impl Settings {
             if key == "APT::Architecture" {
                 settings.architecture = value.trim_matches(['"', ';']).to_string();
             }
-            let proxy = ["acquire::http::proxy", "acquire::https::proxy", "acquire::ftp::proxy"];
-            let is_proxy = proxy.iter().any(|proxy| {
-                lower == *proxy || lower.strip_prefix(proxy).is_some_and(|r| r.starts_with("::"))
-            });
-            let wanted = is_proxy
-                || lower == "acquire::https::cainfo"
-                || lower == "acquire::check-valid-until"
-                || lower == "acquire::check-date";
+            // Proxies, time limits, certificates, and the same for single hosts.
+            let how = ["acquire::http::", "acquire::https::", "acquire::ftp::"];
+            let single = [
+                "acquire::forceipv4",
+                "acquire::forceipv6",
+                "acquire::check-valid-until",
+                "acquire::check-date",
+            ];
+            let wanted = how.iter().any(|start| lower.starts_with(start)) || single.contains(&lower.as_str());
             if wanted && value != "\"\";" {
                 settings.lines.push(line.to_string());
             }

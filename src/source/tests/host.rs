@@ -85,6 +85,27 @@ fn suites_come_from_the_right_mirror() {
     }
 }
 
+/// What Debian's cloud images have, and a vendor whose mirror is called the same.
+#[test]
+fn lists_of_mirrors_and_vendors_of_the_same_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = "mirror+file:///etc/apt/mirrors/debian.list";
+    let text = format!(
+        "Types: deb deb-src\nURIs: {list}\nSuites: bookworm bookworm-updates bookworm-backports\nComponents: main\n\n\
+         Types: deb deb-src\nURIs: mirror+file:///etc/apt/mirrors/debian-security.list\nSuites: bookworm-security\n\
+         Components: main\n"
+    );
+    host(dir.path(), "debian.sources", &text);
+    let vendor = "deb [signed-by=/v.gpg] https://vendor.example/runner/debian bookworm main\n";
+    let host = host(dir.path(), "runner.list", vendor);
+    assert_eq!(stanzas(&host, Some("bookworm"), None), [format!("deb | {list} | bookworm | main | arm64")]);
+    assert_eq!(stanzas(&host, Some("trixie"), None), [format!("deb | {list} | trixie | main | arm64")]);
+    assert_eq!(
+        stanzas(&host, Some("bookworm-security"), None),
+        ["deb | mirror+file:///etc/apt/mirrors/debian-security.list | bookworm-security | main | arm64"]
+    );
+}
+
 #[test]
 fn one_line_entries_and_a_guessed_security_mirror() {
     let dir = tempfile::tempdir().unwrap();

@@ -130,6 +130,11 @@ fn links_that_leave_the_tree() {
     }
     let hard = "`b` is a hard link to `a/passwd`\n  caused by: the archive holds no such file before it";
     assert_eq!(failure(&hostile(&[("a", Symlink, "/etc"), ("b", Link, "a/passwd")])), hard);
+    // A link to a link would lead from another place to another one.
+    assert_eq!(
+        failure(&hostile(&[("a/b/c", Symlink, "../../x"), ("x", Regular, ""), ("z", Link, "a/b/c")])),
+        "`z` is a hard link to `a/b/c`\n  caused by: the archive holds no such file before it"
+    );
     assert_eq!(
         failure(&hostile(&[("dev", tar::EntryType::Char, "")])),
         "`dev` is a device, a pipe or of an unknown kind\n  \
