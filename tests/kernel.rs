@@ -210,6 +210,27 @@ fn every_change_has_its_reason() {
 }
 
 #[test]
+fn a_commit_in_a_work_tree_counts() {
+    let kernel = Kernel::new();
+    let git = |dir: &str, args: &[&str]| {
+        let git = Cmd::new("git").args(["-c", "user.name=T", "-c", "user.email=t@example.org", "-C"]);
+        git.arg(kernel.path(dir)).args(args).check().unwrap().text()
+    };
+    git("linux", &["init", "-q", "-b", "main"]);
+    git("linux", &["add", "-A"]);
+    git("linux", &["commit", "-q", "-m", "one"]);
+    git("linux", &["worktree", "add", "-q", "../tree", "-b", "mine"]);
+    let mut spec = kernel.spec();
+    spec.source = kernel.path("tree");
+    build(&spec).unwrap();
+    assert_eq!(reasons(&spec), [""; 0]);
+    let one = git("tree", &["rev-parse", "HEAD"]);
+    git("tree", &["commit", "-q", "--allow-empty", "-m", "two"]);
+    let two = git("tree", &["rev-parse", "HEAD"]);
+    assert_eq!(reasons(&spec), [format!("git revision changed from `{}` to `{}`", one.trim(), two.trim())]);
+}
+
+#[test]
 fn an_edit_is_built_and_nothing_of_the_old_modules_stays() {
     let kernel = Kernel::new();
     let spec = kernel.spec();
@@ -420,6 +441,10 @@ mod bad_input {
     fn external_modules() {
         let kernel = Kernel::new();
         let mut spec = kernel.spec();
+        // The name of its directory is nothing that make gets to see.
+        copy(&Path::new(FIXTURES).join("hello-module"), &kernel.path("my $(hello) module"));
+        spec.external_modules = vec![kernel.path("my $(hello) module")];
+        assert!(build(&spec).unwrap().modules_dir.join("updates/hello.ko").is_file());
         std::fs::create_dir_all(kernel.path("empty")).unwrap();
         spec.external_modules = vec![kernel.path("empty")];
         assert_eq!(

@@ -199,6 +199,16 @@ const RULES: &[Rule] = &[
         "depmod: {1}",
         "a module needs a symbol that neither kernel nor modules have",
     ),
+    late(
+        "*** [{}: scripts/{}] Error",
+        "a program that the kernel builds for its own use failed: `scripts/{2}`",
+        "most often something that builds need is missing; `bimg doctor` prints the command that installs it",
+    ),
+    late(
+        "recipe for target 'scripts/{}' failed",
+        "a program that the kernel builds for its own use failed: `scripts/{1}`",
+        "most often something that builds need is missing; `bimg doctor` prints the command that installs it",
+    ),
     late("Permission denied", "", "the build directory and the tools in the source tree must be accessible"),
     late("*** {}.  Stop.", "make gave up: {1}", "the log tells more"),
 ];

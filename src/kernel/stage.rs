@@ -12,7 +12,7 @@ use super::spec::KernelSpec;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::exec::Cmd;
-use crate::fsx;
+use crate::{fsx, interrupt};
 
 /// Installs all modules and returns the final `lib/modules/RELEASE`.
 pub fn stage(
@@ -70,7 +70,9 @@ fn external(spec: &KernelSpec, make: &Make, dir: &Path, target: &Path, runner: R
         return Err(failed(Error::new("it has neither `Kbuild` nor `Makefile`"))
             .hint("a module directory holds a `Kbuild` with lines such as `obj-m := hello.o`"));
     }
-    let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // make takes no blanks, colons and the like in a path.
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = source.file_name().unwrap_or_default().to_string_lossy().chars().map(plain).collect();
     let key = Digest::of(source.as_os_str().as_encoded_bytes()).short();
     let copy = spec.obj().join("bimg-external").join(format!("{name}-{key}"));
     fsx::remove_dir_all(&copy)?;
@@ -98,7 +100,8 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
             std::fs::read_link(&source)
                 .and_then(|link| std::os::unix::fs::symlink(link, &target))
                 .map_err(failed)?;
-        } else {
+        } else if kind.is_file() {
+            interrupt::check()?;
             std::fs::copy(&source, &target).map_err(failed)?;
         }
     }

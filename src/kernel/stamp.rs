@@ -281,16 +281,20 @@ fn labelled(spec: &KernelSpec) -> Result<BTreeMap<String, String>> {
 }
 
 /// The commit that a git checkout is at, read from its files: git itself would take longer than all
-/// the rest. `None` for anything but a plain repository.
+/// the rest. `None` for anything but a plain repository or one of its work trees (gitrepository-layout(5)).
 fn git_revision(source: &Path) -> Option<String> {
-    let git = source.join(".git");
-    let head = fsx::read_optional(&git.join("HEAD")).ok()??;
-    let Some(name) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_string()) };
-    if let Some(commit) = fsx::read_optional(&git.join(name)).ok()? {
-        return Some(commit.trim().to_string());
+    let read = |path: PathBuf| fsx::read_optional(&path).ok()?.map(|text| text.trim().to_string());
+    let mut git = source.join(".git");
+    if git.is_file() {
+        git = source.join(read(git)?.strip_prefix("gitdir: ")?);
     }
-    let packed = fsx::read_optional(&git.join("packed-refs")).ok()??;
-    packed.lines().find_map(|line| line.strip_suffix(name)).map(|commit| commit.trim().to_string())
+    let shared = read(git.join("commondir")).map_or_else(|| git.clone(), |dir| git.join(dir));
+    let head = read(git.join("HEAD"))?;
+    let Some(name) = head.strip_prefix("ref: ") else { return Some(head) };
+    read(shared.join(name)).or_else(|| {
+        let packed = read(shared.join("packed-refs"))?;
+        packed.lines().find_map(|line| line.strip_suffix(name)).map(|commit| commit.trim().to_string())
+    })
 }
 
 /// `LABEL changed`, `LABEL is new`, `LABEL is gone`, in the order of labels.

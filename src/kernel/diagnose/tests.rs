@@ -82,6 +82,17 @@ fn the_failures_of_the_guide() {
              missing or bad: see CONFIG_MODULE_SIG_KEY, or `--set CONFIG_MODULE_SIG=n`".to_string(),
         ),
         (
+            "make[3]: *** [/s/scripts/Makefile.host:123: scripts/mod/modpost] Error 1\nmake[2]: *** [/s/Makefile:1268: \
+             scripts] Error 2\n",
+            "a program that the kernel builds for its own use failed: `scripts/mod/modpost`\nhint: most often something that \
+             builds need is missing; `bimg doctor` prints the command that installs it".to_string(),
+        ),
+        (
+            "Makefile:1000: recipe for target 'scripts/kconfig/conf' failed\n",
+            "a program that the kernel builds for its own use failed: `scripts/kconfig/conf`\nhint: most often something that \
+             builds need is missing; `bimg doctor` prints the command that installs it".to_string(),
+        ),
+        (
             "aarch64-linux-gnu-gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\n",
             "out of memory: the system killed `cc1`\nhint: fewer compilers at once need less: `--jobs 1`; or add memory or \
              swap".to_string(),
