@@ -103,6 +103,17 @@ pub fn kernel_needs() -> Vec<Need> {
     table::TOOLS.iter().filter_map(kernel).collect()
 }
 
+/// What some kernel configurations need beside that: rows that kernel guides list for every build.
+pub fn optional_kernel_needs() -> Vec<Need> {
+    let names = ["libelf", "openssl", "cpio", "xz", "pahole"];
+    let rows = table::TOOLS.iter().filter(|tool| names.contains(&tool.name));
+    rows.filter_map(|tool| match tool.purpose {
+        table::Purpose::Some(why) => Some(Need::new(tool.name, why).optional()),
+        table::Purpose::Kernel(_) => None,
+    })
+    .collect()
+}
+
 /// Everything in the table, for a look at the machine without a board: only what every kernel build
 /// needs counts as missing.
 pub fn general_needs() -> Vec<Need> {
@@ -232,7 +243,8 @@ fn judge(need: &Need, facts: &Facts) -> Finding {
     let row = table::lookup(&need.tool);
     let of_tree = row.and_then(|row| facts.minimums.get(row.kernel_name)).cloned();
     let of_table = row.and_then(|row| row.min.parse().ok());
-    let min = of_tree.or_else(|| need.min.clone()).or(of_table);
+    // A toolchain may ask for more than the kernel does; both are more than what is usual.
+    let min = of_tree.max(need.min.clone()).or(of_table);
     let found = facts.tools.get(&need.tool);
     let version = found.and_then(|found| found.version.clone());
     let status = match (found, &version, &min) {

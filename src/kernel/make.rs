@@ -20,7 +20,8 @@ const MAPPED_SOURCE: &str = "/usr/src/linux";
 const MAPPED_OBJ: &str = "/usr/src/linux-obj";
 
 /// Variables of the caller that reach make: where programs and caches are, nothing that changes results.
-const KEPT: &[&str] = &["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "KBUILD_SIGN_PIN"];
+const KEPT: &[&str] =
+    &["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "KBUILD_SIGN_PIN", "KBUILD_VERBOSE"];
 /// The same, by prefix.
 const KEPT_PREFIXES: &[&str] = &["CCACHE_", "XDG_"];
 
@@ -45,12 +46,7 @@ impl Make {
         let source = absolute(&spec.source)?;
         let obj = absolute(&spec.obj())?;
         for path in [&source, &obj] {
-            // make splits words, and kbuild puts paths into rules.
-            let text = path.to_string_lossy();
-            if let Some(bad) = text.chars().find(|c| c.is_whitespace() || ":%#$'\"\\".contains(*c)) {
-                return Err(Error::usage(format!("kernel path `{text}` holds `{bad}`"))
-                    .hint("kbuild cannot work there; move it, or choose another `--build-dir`"));
-            }
+            check_path(path, "move it, or choose another `--build-dir`")?;
         }
         let flags = format!(
             "-ffile-prefix-map={}={MAPPED_SOURCE} -ffile-prefix-map={}={MAPPED_OBJ}",
@@ -140,6 +136,17 @@ impl Make {
             variables.push(("DTC_FLAGS", "-@".to_string()));
         }
         variables
+    }
+}
+
+/// Fails for a path that kbuild cannot work in; `remedy` says what to do.
+pub fn check_path(path: &Path, remedy: &str) -> Result<()> {
+    // make splits words, and kbuild puts paths into rules.
+    let text = path.to_string_lossy();
+    match text.chars().find(|c| c.is_whitespace() || ":%#$'\"\\".contains(*c)) {
+        None => Ok(()),
+        Some(bad) => Err(Error::usage(format!("kernel path `{text}` holds `{bad}`"))
+            .hint(format!("kbuild cannot work there; {remedy}"))),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::doctor::{self, KernelTree, Need, Room};
 use crate::emulate;
 use crate::error::Result;
+use crate::exec;
 use crate::kernel::{self, Fragment, Freshness, KernelArtifacts, KernelSpec};
 use crate::plan::{DiskRow, Plan, StagePlan};
 use crate::progress::Progress;
@@ -214,21 +215,21 @@ pub struct Scope<'a> {
     pub workdir: &'a Workdir,
     /// Whether ccache would be used.
     pub ccache: bool,
+    /// Whether the objects of an earlier build are there to go on with.
+    pub has_objects: bool,
 }
 
 impl<'a> Scope<'a> {
     fn of(options: &'a BuildOptions) -> Self {
-        Scope { board: &options.board, workdir: &options.workdir, ccache: options.ccache }
+        let BuildOptions { board, workdir, ccache, .. } = options;
+        Scope { board, workdir, ccache: *ccache, has_objects: false }
     }
 
     /// Every tool that a build up to `until` starts.
     fn needs(&self, until: Stage) -> Vec<Need> {
         let board = self.board;
-        let mut needs: Vec<Need> = super::sources::requests(board)
-            .flat_map(|(_, alternatives)| alternatives)
-            .filter_map(Source::tool)
-            .map(|tool| Need::new(tool, "fetches sources"))
-            .collect();
+        let mut needs: Vec<Need> =
+            super::sources::requests(board).filter_map(|(_, alternatives)| fetcher(alternatives)).collect();
         if until >= Stage::Kernel {
             needs.extend(doctor::kernel_needs());
             needs.extend(board.toolchain.needs(board.arch));
@@ -269,10 +270,23 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// What fetching the first alternative takes, unless this host can fetch another one.
+fn fetcher(alternatives: &[Source]) -> Option<Need> {
+    let here = |source: &Source| source.tool().is_none_or(|tool| exec::which(tool).is_some());
+    let first = alternatives.first()?;
+    let need = Need::new(first.tool()?, "fetches sources");
+    Some(if here(first) || !alternatives.iter().any(here) { need } else { need.optional() })
+}
+
 /// Room that a kernel's object directory takes: a lean one of 6.12 for arm64 took 0.24 GiB; for anything
-/// larger, what kernel guides reckon for a typical build (5 to 10 GB).
-fn kernel_room(board: &Board) -> ByteSize {
-    if board.kernel.defconfig == "allnoconfig" { ByteSize::mib(1 << 10) } else { ByteSize::mib(6 << 10) }
+/// larger, what kernel guides reckon for a typical build (5 to 10 GB). A build that goes on with what is there
+/// writes some of it again.
+fn kernel_room(board: &Board, has_objects: bool) -> ByteSize {
+    match (has_objects, board.kernel.defconfig.as_str()) {
+        (true, _) => ByteSize::mib(512),
+        (false, "allnoconfig") => ByteSize::mib(1 << 10),
+        (false, _) => ByteSize::mib(6 << 10),
+    }
 }
 
 /// Checks the host against what is about to run; all that is wrong is told at once.
@@ -282,7 +296,17 @@ pub fn check_host(
     shelf: &Shelf,
     until: Stage,
 ) -> Result<()> {
-    doctor::require(&examine(&Scope::of(options), sources, shelf, until, false)?)
+    let mut scope = Scope::of(options);
+    // Without a toolchain there is no telling which directory it is; the doctor names the toolchain.
+    let spec = sources.and_then(|sources| kernel_spec(options, sources).ok());
+    scope.has_objects = spec.is_some_and(|spec| spec.obj().is_dir());
+    if until >= Stage::Kernel {
+        kernel::make::check_path(options.workdir.build_dir(), "choose another `--build-dir`")?;
+        if options.board.kernel.source.iter().any(|source| !matches!(source, Source::Path(_))) {
+            kernel::make::check_path(&shelf.store_dir(), "set `XDG_CACHE_HOME` to another directory")?;
+        }
+    }
+    doctor::require(&examine(&scope, sources, shelf, until, false)?)
 }
 
 /// The doctor's report for a board.
@@ -293,14 +317,14 @@ pub fn examine(
     until: Stage,
     emulator: bool,
 ) -> Result<doctor::Report> {
-    let Scope { board, workdir, .. } = *scope;
+    let Scope { board, workdir, has_objects, .. } = *scope;
     let mut disk = Vec::new();
-    if sources.is_none() {
+    if sources.is_none() && board.kernel.source.iter().any(|source| !matches!(source, Source::Path(_))) {
         // A kernel source package and its tree: 153 MB and 1.7 GB for 6.12.
         disk.push(Room { dir: shelf.store_dir(), bytes: ByteSize::mib(2500) });
     }
     if until >= Stage::Kernel {
-        disk.push(Room { dir: workdir.build_dir().to_owned(), bytes: kernel_room(board) });
+        disk.push(Room { dir: workdir.build_dir().to_owned(), bytes: kernel_room(board, has_objects) });
     }
     if until == Stage::Image {
         let size = image::provisional_layout(board)?.size;
@@ -309,6 +333,7 @@ pub fn examine(
     let mut needs = scope.needs(until);
     if emulator {
         needs.extend(scope.emulator_needs());
+        needs.extend(doctor::optional_kernel_needs());
     }
     doctor::check(&doctor::Request {
         needs: &needs,
