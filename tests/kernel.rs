@@ -315,6 +315,14 @@ mod bad_input {
              log: [DIR]/kernel.log\n\n\
              hint: correct the source at that line, or turn off the option that builds it"
         );
+        let mut spec = kernel.spec();
+        spec.editable = false;
+        assert!(
+            kernel.error(&spec).ends_with(
+                "\n\nhint: turn off the option that builds it; or let `kernel.source` be the `path` of a tree of your own \
+                 and correct it there: what is edited in the store is lost"
+            )
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<(KernelArtifa
     let spec = &stamp::widened(spec)?;
     stamp::invalidate(spec)?;
     fsx::remove_file(&spec.log)?;
-    let runner = Runner { log: &spec.log, progress };
+    let runner = Runner { log: &spec.log, progress, editable: spec.editable };
     let inputs = Inputs::of(spec)?;
     let make = Make::new(spec)?;
     repair::begin(spec)?;

@@ -26,7 +26,11 @@ const fn late(pattern: &'static str, cause: &'static str, hint: &'static str) ->
     Rule { pattern, cause, hint, late: true }
 }
 
-const SOURCE_HINT: &str = "correct the source at that line, or turn off the option that builds it";
+/// For mistakes in the source.
+pub const SOURCE_HINT: &str = "correct the source at that line, or turn off the option that builds it";
+/// The same where the source is in the store, whose trees are replaced once somebody has changed them.
+pub const STORE_HINT: &str = "turn off the option that builds it; or let `kernel.source` be the `path` of a tree of \
+                              your own and correct it there: what is edited in the store is lost";
 const MEMORY_HINT: &str = "fewer compilers at once need less: `--jobs 1`; or add memory or swap";
 const DOCTOR: &str = "`bimg doctor` prints the command that installs what is missing";
 
@@ -181,6 +185,11 @@ const RULES: &[Rule] = &[
         "sign-file: {}",
         "signing failed: {1}",
         "the signing key is missing or bad: see CONFIG_MODULE_SIG_KEY, or `--set CONFIG_MODULE_SIG=n`",
+    ),
+    rule(
+        "ccache: error: {}",
+        "ccache failed: {1}",
+        "correct its configuration (`ccache --show-config` prints it), or build with `--no-ccache`",
     ),
     rule("FATAL ERROR: {}", "dtc failed: {1}", "correct the device tree source that the log names above it"),
     rule("Error: {}.dts{} syntax error", "", "correct the device tree source at that line"),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::diagnose::{Lines, diagnose};
+use super::diagnose::{Lines, SOURCE_HINT, STORE_HINT, diagnose};
 use crate::error::{Error, Exit, Result};
 use crate::exec::Cmd;
 use crate::progress::{Event, Progress};
@@ -15,6 +15,8 @@ pub struct Runner<'a> {
     pub log: &'a Path,
     /// The listener.
     pub progress: &'a dyn Progress,
+    /// Whether the source is a tree of the user's own.
+    pub editable: bool,
 }
 
 impl Runner<'_> {
@@ -31,17 +33,18 @@ impl Runner<'_> {
             watch(line);
             self.progress.event(&Event::Output { line });
         });
-        result.map_err(|error| explained(error, &lines))
+        result.map_err(|error| explained(error, &lines, self.editable))
     }
 }
 
-fn explained(error: Error, lines: &Lines) -> Error {
+fn explained(error: Error, lines: &Lines, editable: bool) -> Error {
     if error.exit() == Exit::Interrupted || error.hint_text().is_some() {
         return error;
     }
     let diagnosis = diagnose(lines);
     let error = error.caused_by(diagnosis.cause);
     match diagnosis.hint {
+        Some(hint) if hint == SOURCE_HINT && !editable => error.hint(STORE_HINT),
         Some(hint) => error.hint(hint),
         None => error,
     }

@@ -82,6 +82,12 @@ fn the_failures_of_the_guide() {
              missing or bad: see CONFIG_MODULE_SIG_KEY, or `--set CONFIG_MODULE_SIG=n`".to_string(),
         ),
         (
+            "ccache: error: Failed to create directory /proc/x/tmp: No such file or directory\nmake: *** [Makefile:52: x.o] \
+             Error 1\n",
+            "ccache failed: Failed to create directory /proc/x/tmp: No such file or directory\nhint: correct its \
+             configuration (`ccache --show-config` prints it), or build with `--no-ccache`".to_string(),
+        ),
+        (
             "make[3]: *** [/s/scripts/Makefile.host:123: scripts/mod/modpost] Error 1\nmake[2]: *** [/s/Makefile:1268: \
              scripts] Error 2\n",
             "a program that the kernel builds for its own use failed: `scripts/mod/modpost`\nhint: most often something that \
