@@ -141,3 +141,30 @@ fn no_home_and_a_relative_cache() {
     project.outcome(bimg.env("XDG_CACHE_HOME", "cache")).ok();
     assert!(!project.path("cache").exists());
 }
+
+#[test]
+fn a_build_directory_that_kbuild_cannot_work_in_is_told_at_once() {
+    let project = Project::new();
+    assert_fails(
+        &project.run(&[BUILD, &["--build-dir", "my builds"]].concat()),
+        2,
+        "error: kernel path `[DIR]/work/my builds` holds ` `\n\n\
+         hint: kbuild cannot work there; choose another `--build-dir`\n",
+    );
+    assert!(!project.path("bimg.lock").exists());
+}
+
+/// A host without apt builds from the alternative that needs none.
+#[test]
+fn one_alternative_that_can_be_fetched_is_enough() {
+    let project = Project::new();
+    project.edit(
+        "boards/acme.toml",
+        "source = { path = \"linux\" }",
+        "source = [{ apt = \"no-such-linux\" }, { path = \"linux\" }]",
+    );
+    project.shell("mkdir ../bin && ln -s $(command -v sh) ../bin/sh");
+    let mut bimg = project.bimg(&[BUILD, &["--stage", "sources"]].concat());
+    project.outcome(bimg.env("PATH", project.root().join("bin"))).ok();
+    assert!(project.read("bimg.lock").contains("asked = \"path linux\""));
+}
