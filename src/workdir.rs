@@ -87,6 +87,11 @@ impl Workdir {
         self.out_dir().join(format!("{}.img", self.board))
     }
 
+    /// Its block map.
+    pub fn bmap(&self) -> PathBuf {
+        self.out_dir().join(format!("{}.img.bmap", self.board))
+    }
+
     /// Takes the board's lock; waits for a running build and says who it is.
     pub fn lock(&self, progress: &dyn Progress) -> Result<Lock> {
         Lock::take(&self.board_dir().join("lock"), progress)

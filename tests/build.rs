@@ -55,11 +55,11 @@ fn the_image_is_accepted_by_every_judge() {
     let text = project.read("out/acme/manifest.json");
     assert!(!text.contains(&project.root().display().to_string()), "the manifest holds a host path: {text}");
     assert_eq!(manifest["command"], "bimg build --locked --board acme");
-    let mut dated = project.bimg(&["build", "--board", "acme", "--compress", "gz", "--hostname", "box"]);
+    let mut dated = project.bimg(&["build", "--board", "acme", "--format", "gz", "--hostname", "box"]);
     project.outcome(dated.env("SOURCE_DATE_EPOCH", "1700000000")).ok();
     assert_eq!(
         self::manifest(&project)["command"],
-        "SOURCE_DATE_EPOCH=1700000000 bimg build --locked --board acme --hostname box --compress gz"
+        "SOURCE_DATE_EPOCH=1700000000 bimg build --locked --board acme --hostname box --format gz"
     );
     assert_eq!(self::manifest(&project)["epoch"], 1_700_000_000);
     assert_eq!(
@@ -173,14 +173,14 @@ fn a_base_that_somebody_touched_is_made_again() {
 #[test]
 fn place_umask_language_and_jobs_change_no_byte() {
     let first = Project::new();
-    first.build(&["-j1", "--compress", "zstd"]);
+    first.build(&["-j1", "--format", "zstd"]);
     let second = Project::new();
     std::fs::create_dir_all(second.root().join("elsewhere/deeper")).unwrap();
     let place = second.root().join("elsewhere/deeper/work");
     std::fs::rename(second.path(""), &place).unwrap();
     let bimg = env!("CARGO_BIN_EXE_bimg");
     let mut shell = second.command("sh");
-    let script = "umask 077 && exec \"$0\" build --board acme -j3 --no-ccache --compress zstd";
+    let script = "umask 077 && exec \"$0\" build --board acme -j3 --no-ccache --format zstd";
     shell.args(["-c", script, bimg]).current_dir(&place);
     second
         .outcome(shell.env("TZ", "Asia/Tokyo").env("LANG", "tr_TR.UTF-8").env("LC_ALL", "tr_TR.UTF-8"))
@@ -205,7 +205,7 @@ fn a_stage_can_be_the_last() {
 fn a_compressed_image_holds_the_same_bytes() {
     let project = Project::new();
     for (format, suffix, judge) in [("zstd", "zst", "zstd"), ("xz", "xz", "xz"), ("gz", "gz", "gzip")] {
-        project.build(&["--compress", format]);
+        project.build(&["--format", format]);
         let file = format!("out/acme/acme.img.{suffix}");
         project.shell(&format!("{judge} -t {file} && {judge} -dc {file} | cmp - out/acme/acme.img"));
         assert!(project.read("out/acme/SHA256SUMS").contains(&format!("  acme.img.{suffix}\n")));
@@ -216,6 +216,18 @@ fn a_compressed_image_holds_the_same_bytes() {
         project.shell("ls out/acme"),
         "SHA256SUMS\nacme.img\nacme.img.bmap\nacme.img.gz\nmanifest.json\n"
     );
+    let formats = ["--format", "sparse", "--format", "partitions", "--format", "qcow2", "--format", "sparse"];
+    project.build(&formats);
+    assert_eq!(
+        project.shell("ls out/acme"),
+        "SHA256SUMS\nacme.boot.img\nacme.img\nacme.img.bmap\nacme.qcow2\nacme.root.img\nacme.simg\nmanifest.json\n"
+    );
+    project.shell(
+        "cd out/acme && sha256sum -c SHA256SUMS && simg2img acme.simg back && cmp back acme.img && rm back",
+    );
+    assert!(project.read("out/acme/manifest.json").contains("\"acme.root.img\""));
+    project.build(&[]);
+    assert_eq!(project.shell("ls out/acme"), "SHA256SUMS\nacme.img\nacme.img.bmap\nmanifest.json\n");
 }
 
 #[test]

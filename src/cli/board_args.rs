@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,7 +8,7 @@ use clap::Args;
 use crate::board::{Board, Select};
 use crate::cli::DirArgs;
 use crate::data::DataDirs;
-use crate::disk::Compression;
+use crate::disk::Format;
 use crate::error::Result;
 use crate::kernel;
 use crate::ops::BuildOptions;
@@ -83,9 +84,9 @@ pub struct BuildArgs {
     /// Root's password as a crypt(5) hash; without it root has none
     #[arg(long, value_name = "HASH", help_heading = "Provisioning")]
     root_password_hash: Option<String>,
-    /// Also write the image compressed
+    /// Also write the image in another format; may be repeated
     #[arg(long, value_name = "FORMAT", value_enum)]
-    compress: Option<Compression>,
+    format: Vec<Format>,
 }
 
 impl BuildArgs {
@@ -106,7 +107,7 @@ impl BuildArgs {
                 &self.ssh_key,
                 self.root_password_hash.as_deref(),
             )?,
-            compress: self.compress,
+            formats: self.format.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
             epoch: BuildOptions::source_date_epoch()?,
             mode: self.sources.mode(),
         })

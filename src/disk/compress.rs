@@ -11,18 +11,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-use flate2::{Compress, Crc, FlushCompress, Status};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
 use crate::{fsx, interrupt};
+use flate2::{Compress, Crc, FlushCompress, Status};
 
 /// A compression of the finished image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// xz: smallest, slowest.
     Xz,
@@ -33,15 +29,6 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// As `--compress` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Compression::Xz => "xz",
-            Compression::Zstd => "zstd",
-            Compression::Gz => "gz",
-        }
-    }
-
     /// File name extension.
     pub fn extension(self) -> &'static str {
         match self {

@@ -14,10 +14,14 @@ mod area;
 mod bmap;
 mod check;
 mod compress;
+mod format;
 mod ids;
 mod image;
 mod kind;
 mod layout;
+mod pieces;
+mod qcow2;
+mod sparse;
 mod table;
 mod write;
 
@@ -34,6 +38,7 @@ use crate::units::ByteSize;
 
 pub use bmap::{Bmap, MAX_BMAP, Summer};
 pub use compress::{Compression, compress, write_sums};
+pub use format::{Finished, Format, Output};
 pub use kind::PartitionType;
 pub use layout::{Layout, Placed, layout};
 pub use write::{BlobFacts, ImageFacts, PartitionFacts, write};

@@ -482,3 +482,59 @@ fn compression_is_whole_and_the_same_on_any_number_of_threads() {
     let sums = Cmd::new("sha256sum").args(["-c", "SHA256SUMS"]).cwd(dir.path()).check().unwrap().text();
     assert_eq!(sums, "x.img: OK\nx.img.gz: OK\n");
 }
+
+#[test]
+fn sparse_images_unpack_to_the_image() {
+    // One that ends within a block, too.
+    let odd = DiskSpec {
+        align: ByteSize(512),
+        size: Some(ByteSize(3 * M + 512)),
+        ..disk(Table::Mbr, vec![PartitionSpec { fill_byte: Some(5), ..empty("a", Some(2 * M), M + 512) }])
+    };
+    let mut pattern = empty("raw", None, 8 * M);
+    let mut bytes = [7, 1, 2, 3].repeat(1 << 18);
+    bytes.extend((0..100_001u32).map(|n| (n * 7) as u8));
+    bytes.extend(vec![0; 70_000]);
+    bytes.extend([9; 5000]);
+    pattern.fill = Fill::Raw(bytes.into());
+    for spec in [board(Table::Gpt), odd, disk(Table::Mbr, vec![pattern])] {
+        let (dir, path, facts) = build(&spec);
+        let written =
+            Format::Sparse.output().write(&Finished { path: &path, facts: &facts }, &Silent).unwrap();
+        assert_eq!(written, [dir.path().join("x.simg")]);
+        let back = dir.path().join("back.img");
+        run("simg2img", &[text(&written[0]), text(&back)]);
+        assert_eq!(Digest::of_file(&back).unwrap(), facts.sha256);
+        let size = written[0].metadata().unwrap().len();
+        assert!(size < facts.mapped.0 + 4096, "{size} of {}", facts.mapped);
+    }
+}
+
+#[test]
+fn partitions_come_out_one_by_one() {
+    let spec = board(Table::Gpt);
+    let (dir, path, facts) = build(&spec);
+    let written =
+        Format::Partitions.output().write(&Finished { path: &path, facts: &facts }, &Silent).unwrap();
+    assert_eq!(written, ["x.boot.img", "x.root.img"].map(|name| dir.path().join(name)));
+    run("fsck.fat", &["-n", text(&written[0])]);
+    run("e2fsck", &["-fn", text(&written[1])]);
+    for (file, name) in written.iter().zip(["boot", "root"]) {
+        assert_eq!(Digest::of_file(file).unwrap(), Digest::of_file(&cut(&path, &facts, name)).unwrap());
+    }
+}
+
+#[test]
+fn qemu_reads_its_own_format_and_equal_images_give_equal_files() {
+    let (dir, path, facts) = build(&board(Table::Mbr));
+    let finished = Finished { path: &path, facts: &facts };
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let written = Format::Qcow2.output().write(&finished, &Silent).unwrap();
+        assert_eq!(written, [dir.path().join("x.qcow2")]);
+        digests.push(Digest::of_file(&written[0]).unwrap());
+        assert!(run("qemu-img", &["check", text(&written[0])]).contains("No errors were found"));
+        assert!(run("qemu-img", &["compare", text(&path), text(&written[0])]).contains("identical"));
+    }
+    assert_eq!(digests[0], digests[1]);
+}

@@ -123,7 +123,9 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
     let run = Runner { options, progress };
     let known = shelf.peek(&options.board, progress)?;
     let facts = facts::gather(options, known.as_ref().map_err(Vec::as_slice), Some(progress))?;
-    if facts.anything_to_do(until) {
+    let writes =
+        until == Stage::Image && options.formats.iter().any(|format| format.output().tool().is_some());
+    if facts.anything_to_do(until) || writes {
         facts::check_host(options, known.as_ref().ok(), &shelf, until)?;
     }
     let sources = run.sources(&mut shelf, known, &facts)?;

@@ -20,6 +20,6 @@ pub fn doctor(board: Option<&Board>, build: &Path, out: &Path, progress: &dyn Pr
     let workdir = Workdir::new(build, out, &board.name)?;
     let shelf = Shelf::open()?;
     let known = shelf.peek(board, progress)?;
-    let scope = Scope { board, workdir: &workdir, ccache: true, has_objects: false };
+    let scope = Scope { board, workdir: &workdir, ccache: true, has_objects: false, formats: &[] };
     facts::examine(&scope, known.as_ref().ok(), &shelf, Stage::Image, true)
 }

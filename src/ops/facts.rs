@@ -8,6 +8,7 @@ use super::{BuildOptions, Stage, image};
 use crate::arch::Arch;
 use crate::board::{Board, FileRef, Fill};
 use crate::digest::Digest;
+use crate::disk::Format;
 use crate::doctor::{self, KernelTree, Need, Room};
 use crate::emulate;
 use crate::error::Result;
@@ -217,12 +218,14 @@ pub struct Scope<'a> {
     pub ccache: bool,
     /// Whether the objects of an earlier build are there to go on with.
     pub has_objects: bool,
+    /// What is written besides the raw image.
+    pub formats: &'a [Format],
 }
 
 impl<'a> Scope<'a> {
     fn of(options: &'a BuildOptions) -> Self {
-        let BuildOptions { board, workdir, ccache, .. } = options;
-        Scope { board, workdir, ccache: *ccache, has_objects: false }
+        let BuildOptions { board, workdir, ccache, formats, .. } = options;
+        Scope { board, workdir, ccache: *ccache, has_objects: false, formats }
     }
 
     /// Every tool that a build up to `until` starts.
@@ -248,6 +251,10 @@ impl<'a> Scope<'a> {
             if !rustix::process::geteuid().is_root() {
                 needs.push(Need::new("newuidmap", "runs mmdebstrap without root"));
             }
+        }
+        if until == Stage::Image {
+            let tools = self.formats.iter().filter_map(|format| format.output().tool());
+            needs.extend(tools.map(|(tool, why)| Need::new(tool, why)));
         }
         needs
     }

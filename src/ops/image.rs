@@ -16,7 +16,7 @@ use crate::board::{Board, Content as Holds, FileRef};
 use crate::boot::{self, BootInput, Firmware};
 use crate::data::DataDirs;
 use crate::digest::Digest;
-use crate::disk::{self, DiskSpec, ImageFacts, Layout};
+use crate::disk::{self, DiskSpec, Finished, ImageFacts, Layout};
 use crate::emulate::EmulatorFirmware;
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -182,8 +182,8 @@ impl<'a> Job<'a> {
     /// With what only changes the files beside the image.
     fn stamped(&self) -> Inputs {
         let mut inputs = self.inputs.clone();
-        if let Some(format) = self.options.compress {
-            inputs.add("compression", format.extension());
+        for format in &self.options.formats {
+            inputs.add(format!("format {}", format.name()), "");
         }
         inputs
     }
@@ -210,7 +210,7 @@ impl<'a> Job<'a> {
         self.stamp().clear()?;
         let out = self.options.workdir.out_dir();
         let image = self.options.workdir.image();
-        let side = SideFiles::new(&image);
+        let bmap = self.options.workdir.bmap();
         let seed = self.inputs.digest();
         let firmware = firmware::all(self.sources);
         // Identifiers follow from the seed alone, so the command line can name the root before it is written.
@@ -235,16 +235,18 @@ impl<'a> Job<'a> {
             })
         })?;
         let layout = disk::layout(&spec)?;
-        side.remove()?;
+        remove_side_files(&image, &bmap, &self.options.board.name)?;
         let facts = disk::write(&spec, &layout, &image, progress)?;
-        fsx::write_atomic(&side.bmap, facts.bmap().as_bytes())?;
+        fsx::write_atomic(&bmap, facts.bmap().as_bytes())?;
         let mut artifacts = BTreeMap::from([
             (name(&image), Artifact { size: facts.size.0, sha256: facts.sha256 }),
-            (name(&side.bmap), artifact(&side.bmap)?),
+            (name(&bmap), artifact(&bmap)?),
         ]);
-        if let Some(format) = self.options.compress {
-            let path = disk::compress(&image, format, None, progress)?;
-            artifacts.insert(name(&path), artifact(&path)?);
+        let finished = Finished { path: &image, facts: &facts };
+        for format in &self.options.formats {
+            for path in format.output().write(&finished, progress)? {
+                artifacts.insert(name(&path), artifact(&path)?);
+            }
         }
         self.emulator_firmware(&out, &firmware, &mut artifacts)?;
         self.finish(&out, &facts, packages, artifacts)
@@ -364,28 +366,22 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Files that describe the image: gone before it changes, so that none ever describes another one.
-struct SideFiles {
-    bmap: PathBuf,
-    others: Vec<PathBuf>,
-}
-
-impl SideFiles {
-    fn new(image: &Path) -> Self {
-        let beside = |suffix: &str| {
-            let mut name = image.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let dir = image.parent().unwrap_or(Path::new("."));
-        let mut others = vec![dir.join("manifest.json"), dir.join("SHA256SUMS")];
-        others.extend([".xz", ".zst", ".gz"].map(beside));
-        SideFiles { bmap: beside(".bmap"), others }
+/// Removes what an earlier build left beside the image, before that changes: nothing ever describes another
+/// image. The manifest, which lists it, goes last.
+fn remove_side_files(image: &Path, bmap: &Path, board: &str) -> Result<()> {
+    let dir = image.parent().unwrap_or(Path::new("."));
+    let manifest = dir.join("manifest.json");
+    // Without a manifest, or with one of another version, there is nothing of ours to find.
+    let listed = Manifest::load(&manifest, board).map(|old| old.artifacts).unwrap_or_default();
+    for name in listed.keys().filter(|name| !name.contains('/')) {
+        let path = dir.join(name);
+        if path != image {
+            fsx::remove_file(&path)?;
+        }
     }
-
-    fn remove(&self) -> Result<()> {
-        self.others.iter().chain([&self.bmap]).try_for_each(|path| fsx::remove_file(path))
-    }
+    fsx::remove_file(bmap)?;
+    fsx::remove_file(&dir.join("SHA256SUMS"))?;
+    fsx::remove_file(&manifest)
 }
 
 fn artifact(path: &Path) -> Result<Artifact> {

@@ -138,8 +138,8 @@ pub fn command(options: &BuildOptions) -> String {
     if provision.has_password() {
         words.extend(["--root-password-hash".to_string(), "HASH".to_string()]);
     }
-    if let Some(format) = options.compress {
-        words.extend(["--compress".to_string(), format.name().to_string()]);
+    for format in &options.formats {
+        words.extend(["--format".to_string(), format.name().to_string()]);
     }
     let command = words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
     match options.epoch {

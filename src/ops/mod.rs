@@ -31,7 +31,7 @@ pub use image::check_layout;
 pub use update::update;
 
 use crate::board::Board;
-use crate::disk::Compression;
+use crate::disk::Format;
 use crate::error::{Error, Result};
 use crate::rootfs::Provision;
 use crate::source::Mode;
@@ -52,8 +52,8 @@ pub struct BuildOptions {
     pub ccache: bool,
     /// Host name, keys, password hash.
     pub provision: Provision,
-    /// Also write the image compressed.
-    pub compress: Option<Compression>,
+    /// What to write besides the raw image; sorted, none twice.
+    pub formats: Vec<Format>,
     /// `SOURCE_DATE_EPOCH`, where the user says so: dates everything that has no date of its own.
     pub epoch: Option<i64>,
     /// How sources may change.

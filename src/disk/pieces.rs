@@ -1,0 +1,58 @@
+//! One file for each partition, for those who write partitions by themselves (fastboot, an updater).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use crate::disk::format::{Finished, Output, beside};
+use crate::disk::image::Range;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::{fsx, interrupt};
+
+/// See the module.
+pub struct Partitions;
+
+impl Output for Partitions {
+    fn write(&self, image: &Finished<'_>, _: &dyn Progress) -> Result<Vec<PathBuf>> {
+        let input = fsx::open(image.path)?;
+        let mut written = Vec::new();
+        for partition in &image.facts.partitions {
+            let target = beside(image.path, &format!("{}.img", file_name(&partition.name)));
+            let mut output = fsx::AtomicFile::create(&target)?;
+            let (start, size) = (partition.start.0, partition.size.0);
+            let result = copy(&input, output.file(), start, size, &image.facts.ranges);
+            interrupt::check()?;
+            result.map_err(|cause| fsx::io_error("write", &target, &cause))?;
+            output.commit()?;
+            written.push(target);
+        }
+        Ok(written)
+    }
+}
+
+/// A partition's name may hold what a file's may not.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+}
+
+/// Copies what is mapped; the rest stays a hole.
+fn copy(input: &File, output: &File, start: u64, size: u64, ranges: &[Range]) -> io::Result<()> {
+    output.set_len(size)?;
+    let mut buffer = vec![0; 1 << 20];
+    for range in ranges {
+        let mut at = range.start.max(start);
+        let end = (range.start + range.len).min(start + size);
+        while at < end {
+            if interrupt::requested() {
+                return Err(io::Error::other("interrupted"));
+            }
+            let piece = &mut buffer[..(end - at).min(1 << 20) as usize];
+            input.read_exact_at(piece, at)?;
+            output.write_all_at(piece, at - start)?;
+            at += piece.len() as u64;
+        }
+    }
+    Ok(())
+}
