@@ -231,6 +231,35 @@ fn a_compressed_image_holds_the_same_bytes() {
 }
 
 #[test]
+fn one_filesystem_for_all_in_two_slots() {
+    let project = Project::new();
+    let boot = "[[disk.partition]]\nname = \"boot\"\ntype = \"esp\"\nfilesystem = \"vfat\"\ncontent = \"boot\"\n\
+                size = \"8M\"\nbootable = true\n\n";
+    project.edit("boards/acme.toml", boot, "");
+    project.edit(
+        "boards/acme.toml",
+        "[rootfs]",
+        "[[disk.partition]]\nname = \"b\"\nfilesystem = \"ext4\"\ncontent = \"root\"\n\n\
+         [[disk.partition]]\nname = \"c\"\nfilesystem = \"erofs\"\ncontent = \"root\"\n\n[rootfs]",
+    );
+    project.build(&["--format", "partitions"]);
+    let manifest = manifest(&project);
+    let partuuid = manifest["disk"]["partitions"][0]["partuuid"].as_str().unwrap();
+    let conf =
+        project.shell("debugfs -R 'cat /boot/extlinux/extlinux.conf' out/acme/acme.root.img 2>/dev/null");
+    assert!(conf.contains("kernel /boot/Image\n"), "{conf}");
+    assert!(conf.contains("fdt /boot/dtbs/acme/board-a.dtb\n"), "{conf}");
+    assert!(conf.contains(&format!("root=PARTUUID={partuuid} rootfstype=ext4 rootwait")), "{conf}");
+    let slot = project.shell("debugfs -R 'cat /boot/extlinux/extlinux.conf' out/acme/acme.b.img 2>/dev/null");
+    assert_eq!(slot, conf);
+    project.shell("fsck.erofs --extract=c out/acme/acme.c.img && cmp c/boot/Image build/kernel/*/obj/arch/arm64/boot/Image");
+    let uuids: Vec<&str> = (0..2)
+        .map(|slot| manifest["disk"]["partitions"][slot]["filesystem_uuid"].as_str().unwrap())
+        .collect();
+    assert_ne!(uuids[0], uuids[1]);
+}
+
+#[test]
 fn output_is_what_was_asked_for() {
     let project = Project::new();
     let json = project.build(&["--json", "-v"]);

@@ -290,6 +290,65 @@ mod profile {
     }
 
     #[test]
+    fn layouts_that_make_no_sense() {
+        refused(
+            "name = \"root\"",
+            "name = \"root\"\nlogical = true",
+            "error: partition `root` cannot be logical\n  caused by: only an MBR has logical partitions\n  \
+             caused by: declared at boards/acme.toml:28\n\nhint: leave out `logical`\n",
+        );
+        refused(
+            "table = \"gpt\"",
+            "table = \"mbr\"\ngpt-location = \"1M\"",
+            "error: `gpt-location`, `gpt-backup` and `uuid` do not fit this disk\n  \
+             caused by: it has an MBR alone\n\nhint: leave them out, or declare `table = \"gpt\"`\n",
+        );
+        refused(
+            "room = \"4M\"",
+            "size = \"rest\"",
+            "error: partition `root` takes the rest of a disk of unknown size\n  \
+             caused by: declared at boards/acme.toml:28\n\n\
+             hint: say the `size` of the disk, or of the partition\n",
+        );
+        refused(
+            "[rootfs]",
+            "[[disk.blob]]\nname = \"spl\"\noffset = \"8K\"\nsize = \"32K\"\nfill = 0\n\n[rootfs]",
+            "error: the GPT and blob `spl` overlap\n  caused by: the GPT starts at 512 and has 16896\n  \
+             caused by: blob `spl` starts at 8K and has 32K\n  caused by: declared at boards/acme.toml:34\n\n\
+             hint: blob `spl` can start at 17K or later, or the GPT's entries can: `gpt-location = \"40K\"`; \
+             with `table = \"mbr\"` everything from 512 on is free\n",
+        );
+        refused(
+            "[rootfs]",
+            "[[disk.blob]]\nname = \"spl\"\noffset = 0\nsize = 512\nfill = 0\n\n[rootfs]",
+            "error: blob `spl` and the MBR overlap\n  caused by: blob `spl` starts at 0 and has 512\n  \
+             caused by: the MBR starts at 440 and has 72\n  caused by: declared at boards/acme.toml:34\n\n\
+             hint: blob `spl` can start at 512 or later; if its file holds nothing there, say `holes = [[440, 512]]`\n",
+        );
+        refused(
+            "[rootfs]",
+            "[[disk.blob]]\nname = \"spl\"\noffset = 0\npartition = \"rot\"\nfile = \"spl\"\n\n[rootfs]",
+            "error: there is no partition `rot`\n  \
+             --> boards/acme.toml:36:13\n   |\n36 | partition = \"rot\"\n   |             ^^^^^ named here\n\n\
+             hint: did you mean `root`?\n",
+        );
+        refused(
+            "content = \"root\"",
+            "",
+            "error: `boards/acme.toml` needs a partition with `content = \"root\"`\n\n\
+             hint: bimg puts the root filesystem into it\n",
+        );
+        refused(
+            "filesystem = \"ext4\"",
+            "filesystem = \"ext2\"",
+            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `ext2`, expected one of \
+             `vfat`, `fat32`, `fat16`, `fat12`, `ext4`, `erofs`\n  \
+             --> boards/acme.toml:29:14\n   |\n29 | filesystem = \"ext2\"\n   |              ^^^^^^ here\n\n\
+             hint: did you mean `ext4`?\n",
+        );
+    }
+
+    #[test]
     fn a_disk_that_is_too_small() {
         let project = Project::new();
         project.edit("boards/acme.toml", "table = \"gpt\"", "table = \"gpt\"\nsize = \"10M\"");

@@ -269,6 +269,8 @@ pub enum Filesystem {
     Fat12,
     /// ext4.
     Ext4,
+    /// EROFS: read-only, as it is.
+    Erofs,
 }
 
 impl Content {
@@ -284,7 +286,7 @@ impl Content {
 impl Filesystem {
     /// Some FAT.
     pub const fn is_fat(self) -> bool {
-        !matches!(self, Filesystem::Ext4)
+        matches!(self, Filesystem::Vfat | Filesystem::Fat12 | Filesystem::Fat16 | Filesystem::Fat32)
     }
 
     /// What writes it.
@@ -295,6 +297,7 @@ impl Filesystem {
             Filesystem::Fat16 => filesystem::Kind::Fat16,
             Filesystem::Fat32 => filesystem::Kind::Fat32,
             Filesystem::Ext4 => filesystem::Kind::Ext4,
+            Filesystem::Erofs => filesystem::Kind::Erofs,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::find::{Loaded, reference};
 use super::raw::{RawKernel, Sources};
 use super::text::At;
-use super::{Board, Disk, Kernel, Named, disk};
+use super::{Board, Content, Disk, Filesystem, Fill, Kernel, Named, disk};
 use crate::arch::Arch;
 use crate::data::{DataDirs, DataFile};
 use crate::error::{Error, Result};
@@ -57,7 +57,12 @@ pub fn resolve(loaded: Loaded, variant: Option<&str>, dirs: &DataDirs) -> Result
     boot.check().map_err(|error| boot.place.wrap(error))?;
     let disk = disk::resolve(cx.need(raw.disk, "disk")?, &firmware, &cx)?;
     disk::check_contents(&disk, &boot, &cx)?;
-    let rootfs = cx.need(raw.rootfs, "rootfs")?;
+    let mut rootfs = cx.need(raw.rootfs, "rootfs")?;
+    let root = disk.holding(Content::Root).map(|root| &root.fill);
+    if !matches!(root, Some(Fill::Filesystem { kind: Filesystem::Ext4, .. })) {
+        // Nothing else grows.
+        rootfs.value.grow = false;
+    }
     rootfs.validate().map_err(|error| rootfs.place.wrap(error))?;
     check_layers(&rootfs, &cx)?;
     if let Some(emulator) = &raw.emulator {

@@ -100,7 +100,7 @@ impl Format for Ext4 {
 }
 
 /// The filesystem's UUID: version 8, made from a hash (RFC 9562).
-fn uuid(seed: &[u8; 32]) -> [u8; 16] {
+pub(super) fn uuid(seed: &[u8; 32]) -> [u8; 16] {
     let mut uuid = [0; 16];
     uuid.copy_from_slice(&seed[..16]);
     uuid[6] = uuid[6] & 0x0F | 0x80;

@@ -9,6 +9,7 @@
 //! ascending order, so that the image is hashed while it is written. To add a filesystem, implement
 //! [`Format`] in one more file and name it in [`Kind::format`].
 
+mod erofs;
 mod ext4;
 mod vfat;
 
@@ -31,6 +32,8 @@ pub enum Kind {
     Fat32,
     /// ext4.
     Ext4,
+    /// EROFS, read-only.
+    Erofs,
 }
 
 impl Kind {
@@ -42,6 +45,7 @@ impl Kind {
             Kind::Fat16 => "FAT16",
             Kind::Fat32 => "FAT32",
             Kind::Ext4 => "ext4",
+            Kind::Erofs => "erofs",
         }
     }
 
@@ -53,6 +57,7 @@ impl Kind {
             Kind::Fat16 => Box::new(vfat::Vfat(Some(vfat::Width::Fat16))),
             Kind::Fat32 => Box::new(vfat::Vfat(Some(vfat::Width::Fat32))),
             Kind::Ext4 => Box::new(ext4::Ext4),
+            Kind::Erofs => Box::new(erofs::Erofs),
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn spec(
                 None => Size::Auto { room: partition.room.unwrap_or_default() },
             },
             uuid: partition.uuid.clone(),
-            fill: fill(&partition.fill, inputs, tree)
+            fill: fill(partition, inputs, tree)
                 .context(|| format!("cannot fill partition `{}`", partition.name))?,
             fill_byte: partition.fill_byte,
             origin: Some(partition.origin.clone()),
@@ -97,11 +97,11 @@ pub fn spec(
 }
 
 fn fill(
-    fill: &board::Fill,
+    partition: &board::Partition,
     inputs: &Inputs<'_>,
     tree: &mut dyn FnMut(Holds) -> Result<Option<Tree>>,
 ) -> Result<Fill> {
-    match fill {
+    match &partition.fill {
         board::Fill::Empty => Ok(Fill::Empty),
         board::Fill::Raw(file) => Ok(inputs.content(file)?.map_or(Fill::Pending, Fill::Raw)),
         board::Fill::Filesystem { kind, label, content, files } => {

@@ -12,7 +12,7 @@ use super::manifest::{self, Artifact, Manifest, ManifestKernel};
 use super::rootfs::{Prepared, RootfsStage};
 use super::sources::Sources;
 use super::{BuildOptions, Stage, facts, firmware};
-use crate::board::{Board, Content as Holds, FileRef};
+use crate::board::{Board, Content as Holds, FileRef, Fill};
 use crate::boot::{self, BootInput, Firmware};
 use crate::data::DataDirs;
 use crate::digest::Digest;
@@ -303,7 +303,11 @@ impl<'a> Job<'a> {
             return Ok(kernel.cmdline.trim().to_string());
         }
         let partuuid = spec.partuuid(&root.name)?;
-        let line = format!("{} root=PARTUUID={partuuid} rootfstype=ext4 rootwait", kernel.cmdline);
+        let kind = match &root.fill {
+            Fill::Filesystem { kind, .. } => kind.writer().name(),
+            Fill::Raw(_) | Fill::Empty => "auto",
+        };
+        let line = format!("{} root=PARTUUID={partuuid} rootfstype={kind} rootwait", kernel.cmdline);
         Ok(line.trim().to_string())
     }
 

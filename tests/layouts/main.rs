@@ -3,88 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+mod case;
+mod own;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use bimg::board::Disk;
-use bimg::data::DataDirs;
-use bimg::digest::Digest;
-use bimg::disk::{self, ImageFacts};
 use bimg::exec::Cmd;
-use bimg::ops::disk::{Inputs, spec};
-use bimg::progress::Silent;
-use bimg::tree::Timestamp;
-
-/// Input files by name: bytes that differ from place to place and from file to file.
-const FILES: [(&str, usize); 7] = [
-    ("spl.bin", 6_000),
-    ("u-boot.bin", 300_001),
-    ("env.bin", 4_096),
-    ("boot.vfat", 2 << 20),
-    ("rootfs.ext4", 3 << 20),
-    ("odd.bin", 1_000_001),
-    ("bootcode.bin", 20_480),
-];
-
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for sub in ["in", "root", "out"] {
-            fs::create_dir(dir.path().join(sub)).unwrap();
-        }
-        for (number, (name, len)) in FILES.iter().enumerate() {
-            let bytes: Vec<u8> =
-                (0..*len).map(|at| (at % 251 + at / 251 % 239 * 3 + number * 17) as u8).collect();
-            fs::write(dir.path().join("in").join(name), bytes).unwrap();
-        }
-        Case { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn genimage(&self, config: &str) -> PathBuf {
-        fs::write(self.path("genimage.cfg"), format!("image sdcard.img {{\n{config}\n}}\n")).unwrap();
-        let arg = |name: &str, path: &str| format!("--{name}={}", self.path(path).display());
-        Cmd::new("genimage")
-            .args([arg("config", "genimage.cfg"), arg("rootpath", "root"), arg("inputpath", "in")])
-            .args([arg("outputpath", "out"), arg("tmppath", "tmp")])
-            .check()
-            .unwrap();
-        self.path("out/sdcard.img")
-    }
-
-    fn bimg(&self, profile: &str) -> (PathBuf, ImageFacts) {
-        let file = self.path("in/board.toml");
-        fs::write(&file, profile).unwrap();
-        let disk = Disk::load(file.to_str().unwrap(), &DataDirs::builtin()).unwrap();
-        let firmware = BTreeMap::new();
-        let inputs =
-            Inputs { seed: Digest::of(b"layouts"), firmware: &firmware, epoch: Timestamp::default() };
-        let spec = spec(&disk, &inputs, &mut |_| Ok(None)).unwrap();
-        let path = self.path("out/bimg.img");
-        let facts = disk::write(&spec, &disk::layout(&spec).unwrap(), &path, &Silent).unwrap();
-        (path, facts)
-    }
-}
-
-/// `sfdisk --dump` without the file's name, and without identifiers unless they are all given.
-fn dump(image: &Path, ids: bool) -> String {
-    let text = Cmd::new("sfdisk").arg("--dump").arg(image).check().unwrap().text();
-    let keep = |field: &&str| ids || !field.trim().starts_with("uuid=");
-    text.replace(image.to_str().unwrap(), "disk")
-        .lines()
-        .filter(|line| ids || !line.starts_with("label-id:"))
-        .filter(|line| !line.starts_with("device:"))
-        .map(|line| line.split(',').filter(keep).collect::<Vec<_>>().join(",") + "\n")
-        .collect()
-}
+use case::{Case, dump};
 
 /// Everything but the tables, which `sfdisk` compares and which hold identifiers.
 fn same_bytes(genimage: &Path, bimg: &Path, tables: &[std::ops::Range<usize>]) {
@@ -526,41 +452,6 @@ fn the_rest_of_the_disk() {
 }
 
 #[test]
-fn holes_in_the_table_and_alignment_of_one() {
-    let case = Case::new();
-    let (image, facts) = case.bimg(
-        r#"
-        [disk]
-        table = "gpt"
-        [[disk.partition]]
-        name = "fifth"
-        number = 5
-        size = "1M"
-        [[disk.partition]]
-        name = "first"
-        size = "1M"
-        align = "64K"
-        [[disk.partition]]
-        name = "third"
-        number = 3
-        size = "1M"
-        "#,
-    );
-    let numbers: Vec<u32> = facts.partitions.iter().map(|part| part.number).collect();
-    assert_eq!(numbers, [5, 1, 3]);
-    let dump = dump(&image, false);
-    for line in [
-        "disk5 : start=        8192, size=        2048",
-        "disk1 : start=       10240",
-        "disk3 : start=       16384",
-    ] {
-        assert!(dump.contains(line), "{dump}");
-    }
-    let verdict = Cmd::new("sgdisk").arg("-v").arg(&image).check().unwrap().text();
-    assert!(verdict.contains("No problems found"), "{verdict}");
-}
-
-#[test]
 fn blobs_inside_a_partition() {
     equal(
         false,
@@ -596,55 +487,4 @@ fn blobs_inside_a_partition() {
         partition u-boot { image = \"u-boot.bin\" offset = 256K }",
         &[MBR],
     );
-}
-
-#[test]
-fn what_lies_behind_content_reads_as_told() {
-    let case = Case::new();
-    let (image, _) = case.bimg(
-        r#"
-        [disk]
-        table = "mbr"
-        [[disk.partition]]
-        name = "env"
-        type = "raw"
-        file = "env.bin"
-        size = "64K"
-        fill = 0xff
-        offset = "1M"
-        [[disk.blob]]
-        name = "erased"
-        size = "128K"
-        fill = 0xff
-        offset = "512K"
-        "#,
-    );
-    let bytes = fs::read(image).unwrap();
-    assert!(bytes[512 << 10..640 << 10].iter().all(|byte| *byte == 0xFF));
-    assert_eq!(bytes[1 << 20..(1 << 20) + 4096], fs::read(case.path("in/env.bin")).unwrap());
-    assert!(bytes[(1 << 20) + 4096..(1 << 20) + 65536].iter().all(|byte| *byte == 0xFF));
-}
-
-#[test]
-fn files_go_into_filesystems_and_slots_share_a_content() {
-    let case = Case::new();
-    fs::create_dir_all(case.path("in/efi/BOOT")).unwrap();
-    fs::write(case.path("in/efi/BOOT/BOOTAA64.EFI"), "loader").unwrap();
-    let profile = |slots: &str| {
-        format!(
-            r#"
-            [disk]
-            table = "gpt"
-            [[disk.partition]]
-            name = "esp"
-            filesystem = "vfat"
-            files = {{ "EFI" = "efi", "spl.bin" = "spl.bin" }}
-            {slots}
-            "#
-        )
-    };
-    let (image, facts) = case.bimg(&profile(""));
-    let esp = format!("{}@@{}", image.display(), facts.partitions[0].start.0);
-    let list = Cmd::new("mdir").args(["-b", "-/", "-i", &esp, "::"]).check().unwrap().text();
-    assert_eq!(list, "::/EFI/\n::/spl.bin\n::/EFI/BOOT/\n::/EFI/BOOT/BOOTAA64.EFI\n");
 }

@@ -1,0 +1,105 @@
+//! What genimage does not have.
+
+use std::fs;
+
+use bimg::exec::Cmd;
+
+use crate::case::{Case, dump};
+
+#[test]
+fn holes_in_the_table_and_alignment_of_one() {
+    let case = Case::new();
+    let (image, facts) = case.bimg(
+        r#"
+        [disk]
+        table = "gpt"
+        [[disk.partition]]
+        name = "fifth"
+        number = 5
+        size = "1M"
+        [[disk.partition]]
+        name = "first"
+        size = "1M"
+        align = "64K"
+        [[disk.partition]]
+        name = "third"
+        number = 3
+        size = "1M"
+        "#,
+    );
+    let numbers: Vec<u32> = facts.partitions.iter().map(|part| part.number).collect();
+    assert_eq!(numbers, [5, 1, 3]);
+    let dump = dump(&image, false);
+    for line in [
+        "disk5 : start=        8192, size=        2048",
+        "disk1 : start=       10240",
+        "disk3 : start=       16384",
+    ] {
+        assert!(dump.contains(line), "{dump}");
+    }
+    let verdict = Cmd::new("sgdisk").arg("-v").arg(&image).check().unwrap().text();
+    assert!(verdict.contains("No problems found"), "{verdict}");
+}
+
+#[test]
+fn what_lies_behind_content_reads_as_told() {
+    let case = Case::new();
+    let (image, _) = case.bimg(
+        r#"
+        [disk]
+        table = "mbr"
+        [[disk.partition]]
+        name = "env"
+        type = "raw"
+        file = "env.bin"
+        size = "64K"
+        fill = 0xff
+        offset = "1M"
+        [[disk.blob]]
+        name = "erased"
+        size = "128K"
+        fill = 0xff
+        offset = "512K"
+        "#,
+    );
+    let bytes = fs::read(image).unwrap();
+    assert!(bytes[512 << 10..640 << 10].iter().all(|byte| *byte == 0xFF));
+    assert_eq!(bytes[1 << 20..(1 << 20) + 4096], fs::read(case.path("in/env.bin")).unwrap());
+    assert!(bytes[(1 << 20) + 4096..(1 << 20) + 65536].iter().all(|byte| *byte == 0xFF));
+}
+
+#[test]
+fn files_go_into_filesystems_of_every_kind() {
+    let case = Case::new();
+    fs::create_dir_all(case.path("in/efi/BOOT")).unwrap();
+    fs::write(case.path("in/efi/BOOT/BOOTAA64.EFI"), "loader").unwrap();
+    let (image, facts) = case.bimg(
+        r#"
+        [disk]
+        table = "gpt"
+        [[disk.partition]]
+        name = "esp"
+        filesystem = "vfat"
+        files = { "EFI" = "efi", "spl.bin" = "spl.bin" }
+        [[disk.partition]]
+        name = "ero"
+        type = "linux"
+        filesystem = "erofs"
+        files = { "EFI" = "efi", "rootfs" = "rootfs.ext4" }
+        "#,
+    );
+    let esp = format!("{}@@{}", image.display(), facts.partitions[0].start.0);
+    let list = Cmd::new("mdir").args(["-b", "-/", "-i", &esp, "::"]).check().unwrap().text();
+    assert_eq!(list, "::/EFI/\n::/spl.bin\n::/EFI/BOOT/\n::/EFI/BOOT/BOOTAA64.EFI\n");
+    let kinds: Vec<&str> = facts.partitions.iter().filter_map(|part| part.filesystem.as_deref()).collect();
+    assert_eq!(kinds, ["FAT16", "erofs"]);
+    let bytes = fs::read(&image).unwrap();
+    for part in &facts.partitions[1..] {
+        let file = case.path(&part.name);
+        fs::write(&file, &bytes[part.start.0 as usize..][..part.size.0 as usize]).unwrap();
+        let to = case.path(&format!("{}.d", part.name));
+        Cmd::new("fsck.erofs").arg(format!("--extract={}", to.display())).arg(&file).check().unwrap();
+        assert_eq!(fs::read(to.join("EFI/BOOT/BOOTAA64.EFI")).unwrap(), b"loader");
+        assert!(fs::read(to.join("rootfs")).unwrap() == fs::read(case.path("in/rootfs.ext4")).unwrap());
+    }
+}
