@@ -190,6 +190,25 @@ fn place_umask_language_and_jobs_change_no_byte() {
 }
 
 #[test]
+fn a_profile_by_path_makes_the_same_image_anywhere() {
+    let build = || {
+        let project = Project::new();
+        project.shell("mv boards/acme.toml . && head -c 5000 linux/Makefile >spl.bin");
+        project.edit("acme.toml", "acme.config", "boards/acme.config");
+        project.edit(
+            "acme.toml",
+            "[rootfs]",
+            "[[disk.blob]]\nname = \"spl\"\nfile = \"spl.bin\"\noffset = \"1M\"\n\n[rootfs]",
+        );
+        let profile = project.path("acme.toml").display().to_string();
+        project.run(&["build", "--board", &profile]).ok();
+        assert!(!project.read("out/acme/manifest.json").contains(&project.root().display().to_string()));
+        project.artifacts()
+    };
+    assert_eq!(build(), build());
+}
+
+#[test]
 fn a_stage_can_be_the_last() {
     let project = Project::new();
     let built = project.build(&["--stage", "kernel"]);

@@ -18,7 +18,6 @@ use crate::error::{Error, Exit, Result};
 use crate::fsx;
 use crate::kernel::{self, KernelArtifacts};
 use crate::progress::{Event, Progress};
-use crate::rootfs::{self, Base, BaseKind};
 use crate::source::Mode;
 use crate::units::ByteSize;
 use crate::workdir::Lock;
@@ -203,8 +202,7 @@ impl Runner<'_> {
                 stage.check_offline()?;
             }
             let prepared = stage.run(self.progress)?;
-            if let (BaseKind::Debian, Base::Tar(path)) = (board.rootfs.kind, &prepared.base) {
-                let digest = rootfs::file_fingerprint(path, &workdir.memo())?;
+            if let Some(digest) = prepared.packages(board, workdir)? {
                 shelf.pin_rootfs(board, digest, *mode, self.progress)?;
             }
             Ok(prepared)

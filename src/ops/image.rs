@@ -23,7 +23,7 @@ use crate::fsx;
 use crate::kernel::KernelArtifacts;
 use crate::plan::stamp::{Inputs, Stamp};
 use crate::progress::Progress;
-use crate::rootfs::{self, Base, KernelFiles, Layers, Package, Provision};
+use crate::rootfs::{self, KernelFiles, Layers, Package, Provision};
 use crate::source;
 use crate::tree::{Content, Timestamp, Tree, TreePath};
 
@@ -96,8 +96,7 @@ impl<'a> Job<'a> {
             prepared,
             dirs: DataDirs::user(),
             provision: options.provision.clone().over(board.rootfs.provision(&board.base)?),
-            // RFC 1123 knows no underscore.
-            hostname: board.name.replace('_', "-"),
+            hostname: rootfs::hostname_of(&board.name),
             epoch: Timestamp { secs: facts::epoch(options, sources), nanos: 0 },
             inputs: Inputs::default(),
         };
@@ -147,7 +146,7 @@ impl<'a> Job<'a> {
             let digest = if path.is_dir() {
                 rootfs::directory_fingerprint(path, &memo)?
             } else {
-                Digest::of_file(path)?
+                rootfs::file_fingerprint(path, &memo)?
             };
             // As the profile names it: where the profile lies does not count.
             let name = path.strip_prefix(&board.base).unwrap_or(path);
@@ -160,9 +159,8 @@ impl<'a> Job<'a> {
         for (label, value) in base.chain(layers.map(|(label, digest)| (label, digest.to_string()))) {
             inputs.add(format!("rootfs {label}"), value);
         }
-        if let Base::Tar(path) = &self.prepared.base {
-            // The same list of packages may mean other packages tomorrow.
-            inputs.add("rootfs base", rootfs::file_fingerprint(path, &memo)?.to_string());
+        if let Some(digest) = self.prepared.packages(board, &self.options.workdir)? {
+            inputs.add("rootfs packages", digest.to_string());
         }
         Ok(inputs)
     }

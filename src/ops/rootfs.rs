@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Stage;
 use crate::board::Board;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::fsx;
@@ -22,6 +23,20 @@ pub struct Prepared {
     pub grow: Option<PathBuf>,
     /// Keeps both as they are, for a build: another board may share them.
     _lock: Option<Lock>,
+}
+
+impl Prepared {
+    /// Digest of what the packages of a Debian base unpack to; none for other bases, which are named by
+    /// their content.
+    pub fn packages(&self, board: &Board, workdir: &Workdir) -> Result<Option<Digest>> {
+        match (board.rootfs.kind, &self.base) {
+            (BaseKind::Debian, Base::Tar(path)) => {
+                let suite = board.rootfs.suite.as_deref().unwrap_or_default();
+                rootfs::unpacked_fingerprint(suite, path, &workdir.memo()).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The stage of one build.

@@ -3,6 +3,7 @@
 //! Tars and directories count by content. As they may be large, a digest is remembered together with the
 //! sizes, times and inode numbers it was made from, and made again only when one of those moves.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::spec::{BaseKind, RootfsSpec};
 use crate::arch::Arch;
 use crate::data::DataDirs;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fsx;
 use crate::tree::directory::{self, Ownership};
 use crate::tree::{Kind, Timestamp, Tree, TreePath};
@@ -42,11 +43,22 @@ pub fn base_fingerprint(
                 text("architecture", &[arch.name()]),
             ]
         }
-        BaseKind::Tar => vec![(label, remembered(&profile.join(path), memo, Digest::of_file)?)],
+        BaseKind::Tar => vec![(label, remembered(&profile.join(path), "file", memo, Digest::of_file)?)],
         BaseKind::Directory => {
             let kept = |root: &Path| digest_directory(root, Ownership::Kept);
-            vec![(label, remembered(&profile.join(path), memo, kept)?)]
+            vec![(label, remembered(&profile.join(path), "directory", memo, kept)?)]
         }
+    })
+}
+
+/// Of what a Debian base has become: the same list of packages may mean other packages tomorrow. Counted is
+/// what reaches the image, for the tar itself tells which host unpacked it, from which mirror.
+pub fn unpacked_fingerprint(suite: &str, tar: &Path, memo: &Path) -> Result<Digest> {
+    remembered(tar, "unpacked", memo, |tar| {
+        let mut tree = Tree::new(Timestamp::default());
+        crate::tree::tar::lay(&mut tree, tar)?;
+        super::finish::finish(&mut tree, suite, Timestamp::default())?;
+        digest_tree(&tree)
     })
 }
 
@@ -61,7 +73,7 @@ pub fn overlay_fingerprint(
         let digest = match overlay::find(name, profile, dirs)? {
             Overlay::Host(path) => {
                 let overlay = |root: &Path| digest_directory(root, Ownership::Overlay(Timestamp::default()));
-                remembered(&path, memo, overlay)?
+                remembered(&path, "overlay", memo, overlay)?
             }
             Overlay::Data { files, .. } => Digest::of_fields(files.iter().flat_map(|(path, file)| {
                 [path.as_bytes(), if file.mode == 0o755 { b"x" } else { b"-" }, &file.bytes[..]]
@@ -74,28 +86,36 @@ pub fn overlay_fingerprint(
 
 /// Of a host file, remembered in `memo`.
 pub fn file_fingerprint(path: &Path, memo: &Path) -> Result<Digest> {
-    remembered(path, memo, Digest::of_file)
+    remembered(path, "file", memo, Digest::of_file)
 }
 
 /// Of what a host directory gives to an image as an overlay, remembered in `memo`.
 pub fn directory_fingerprint(path: &Path, memo: &Path) -> Result<Digest> {
-    remembered(path, memo, |root| digest_directory(root, Ownership::Overlay(Timestamp::default())))
+    remembered(path, "overlay", memo, |root| digest_directory(root, Ownership::Overlay(Timestamp::default())))
 }
 
 /// A directory's content with all that would reach the image.
 fn digest_directory(root: &Path, ownership: Ownership) -> Result<Digest> {
     let mut tree = Tree::new(Timestamp::default());
     directory::lay(&mut tree, &TreePath::root(), root, ownership)?;
+    digest_tree(&tree)
+}
+
+/// Every name with its metadata and content; of hard links, which name is the first.
+fn digest_tree(tree: &Tree) -> Result<Digest> {
     let mut fields: Vec<Vec<u8>> = Vec::new();
+    let mut first = HashMap::new();
     for (path, id, inode) in tree.iter() {
+        let first = first.entry(id).or_insert(path.as_str());
         let content = match &inode.kind {
+            _ if *first != path.as_str() => first.to_string(),
             Kind::File(content) => Digest::of_reader(&mut content.open()?)
-                .map_err(|cause| fsx::io_error("read", &root.join(path.as_str()), &cause))?
+                .map_err(|cause| Error::new(format!("cannot read the layer's `{path}`")).caused_by(cause))?
                 .to_string(),
             other => format!("{other:?}"),
         };
         fields.push(path.as_str().into());
-        fields.push(format!("{id:?} {:?} {content}", inode.meta).into());
+        fields.push(format!("{:?} {content}", inode.meta).into());
     }
     Ok(Digest::of_fields(fields.iter().map(Vec::as_slice)))
 }
@@ -107,13 +127,18 @@ struct Memo {
     content: Digest,
 }
 
-fn remembered(path: &Path, memo: &Path, digest: impl FnOnce(&Path) -> Result<Digest>) -> Result<Digest> {
+/// `what` tells apart the ways to digest one path.
+fn remembered(
+    path: &Path,
+    what: &str,
+    memo: &Path,
+    digest: impl FnOnce(&Path) -> Result<Digest>,
+) -> Result<Digest> {
     let mut fields = Vec::new();
     state_of(path, &mut fields)?;
     let state = Digest::of_fields(fields.iter().map(Vec::as_slice));
-    let key = Digest::of(
-        std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).as_os_str().as_encoded_bytes(),
-    );
+    let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let key = Digest::of_fields([what.as_bytes(), place.as_os_str().as_encoded_bytes()]);
     let file = memo.join(format!("{}.json", key.short()));
     // An unreadable memo only costs the time to make it again.
     let known = fsx::read_optional(&file)?.and_then(|text| serde_json::from_str::<Memo>(&text).ok());
@@ -180,6 +205,37 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_leaves_in_a_base_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest = |host: &str, version: &str, extra: bool| {
+            let path = dir.path().join("base.tar");
+            let mut tar = tar::Builder::new(fs::File::create(&path).unwrap());
+            let mut put = |name: &str, text: &str| {
+                let mut header = tar::Header::new_gnu();
+                header.set_mode(0o644);
+                header.set_size(text.len() as u64);
+                tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+            };
+            if extra {
+                put("./etc/apt/apt.conf.d/99mmdebstrap", "Acquire::Check-Date \"false\";");
+            }
+            put("./etc/hostname", host);
+            put("./etc/resolv.conf", host);
+            put("./etc/apt/sources.list.d/0000mirror.sources", host);
+            put("./usr/bin/tool", version);
+            let mut link = tar::Header::new_gnu();
+            link.set_entry_type(tar::EntryType::Link);
+            link.set_size(0);
+            tar.append_link(&mut link, "./usr/bin/again", "./usr/bin/tool").unwrap();
+            tar.finish().unwrap();
+            unpacked_fingerprint("bookworm", &path, Path::new("/nowhere")).unwrap()
+        };
+        let first = digest("here", "1", false);
+        assert_eq!(digest("elsewhere.example.org", "1", true), first);
+        assert_ne!(digest("here", "2", false), first);
+    }
+
+    #[test]
     fn a_directory_counts_by_content_and_is_hashed_once() {
         let dir = tempfile::tempdir().unwrap();
         let memo = tempfile::tempdir().unwrap();
@@ -200,7 +256,7 @@ mod tests {
                 hashed.set(hashed.get() + 1);
                 Ok(Digest::of(b""))
             };
-            remembered(&dir.path().join("o/x"), memo.path(), count).unwrap();
+            remembered(&dir.path().join("o/x"), "file", memo.path(), count).unwrap();
         }
         assert_eq!(hashed.get(), 1);
     }

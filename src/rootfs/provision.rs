@@ -153,6 +153,14 @@ pub(super) fn text_of(tree: &Tree, path: &str) -> Result<Option<String>> {
     Ok(Some(text))
 }
 
+/// The host name of a board that nobody named. RFC 1123 knows no underscore, no empty label, and no hyphen
+/// at an end of one, all of which a board's name may have.
+pub fn hostname_of(board: &str) -> String {
+    let name = board.replace('_', "-");
+    let labels = name.split('.').map(|label| label.trim_matches('-')).filter(|label| !label.is_empty());
+    labels.map(|label| &label[..label.len().min(63)]).collect::<Vec<_>>().join(".")
+}
+
 /// RFC 1123: labels of letters, digits and hyphens; Linux takes 64 characters.
 fn check_hostname(name: &str) -> Result<()> {
     let label = |label: &str| {

@@ -87,6 +87,17 @@ fn host_names_are_host_names() {
     );
 }
 
+#[test]
+fn every_board_has_a_host_name() {
+    let long = "b".repeat(64);
+    for (board, host) in
+        [("rpi4", "rpi4"), ("my_board_", "my-board"), ("a..b._.", "a.b"), (&long, &long[..63])]
+    {
+        assert_eq!(hostname_of(board), host);
+        Provision::default().apply(&mut Tree::new(Timestamp::default()), &hostname_of(board)).unwrap();
+    }
+}
+
 fn applied(provision: &Provision, base: &[(&str, u32, &str)]) -> Tree {
     let mut tree = Tree::new(Timestamp::default());
     for (path, mode, text) in base {
