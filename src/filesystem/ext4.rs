@@ -317,6 +317,12 @@ fn is_lost_and_found(path: &TreePath) -> bool {
 }
 
 fn set_attributes(builder: &mut FsBuilder, handle: InodeHandle, meta: &Meta) -> mkext4::Result<()> {
+    // `mkext4` would find out when the path is known no more.
+    let padded = |len: usize| len.next_multiple_of(4);
+    let sizes = meta.xattrs.iter().map(|(name, value)| 16 + padded(name.len()) + padded(value.len()));
+    if sizes.sum::<usize>() > BLOCK as usize {
+        return Err(mkext4::Error::Invalid("its attributes are larger than a block of 4 KiB".to_string()));
+    }
     meta.xattrs.iter().try_for_each(|(name, value)| {
         if !name.starts_with("system.posix_acl_") {
             return builder.set_xattr(handle, name, value);

@@ -468,6 +468,15 @@ fn ext4_says_what_it_cannot_hold() {
         "ext4 cannot hold `/a`\n  caused by: xattr name \"mine.x\" has no recognized namespace"
     );
     let mut tree = Tree::new(TIME);
+    let mut meta = Meta::root(0o644, TIME);
+    meta.xattrs.insert("user.large".into(), vec![1; 5000]);
+    tree.insert(crate::tree::TreePath::new("b").unwrap(), Inode { meta, kind: Node::File("".into()) })
+        .unwrap();
+    assert_eq!(
+        plan_error(&tree, ""),
+        "ext4 cannot hold `/b`\n  caused by: its attributes are larger than a block of 4 KiB"
+    );
+    let mut tree = Tree::new(TIME);
     tree.put_dir("lost+found", 0o700).unwrap();
     tree.put_file("lost+found/x", 0o644, "").unwrap();
     assert_eq!(

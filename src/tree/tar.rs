@@ -22,6 +22,8 @@ const BLOCK: u64 = 512;
 /// Extended headers and long names larger than this are not credible.
 const MAX_EXTENSION: u64 = 16 << 20;
 
+const TRUNCATED: &str = "the file is truncated: fetch or make it again";
+
 /// Lays the entries of an uncompressed tar over `tree`.
 pub fn lay(tree: &mut Tree, path: &Path) -> Result<()> {
     let file = fsx::open(path)?;
@@ -203,7 +205,8 @@ impl Reader {
     /// The next header block; `None` at the end of the archive.
     fn header(&mut self) -> Result<Option<Header>> {
         if self.at == self.size {
-            return Ok(None);
+            // Every writer closes an archive: one cut between two entries must not pass for a whole one.
+            return Err(Error::new("it ends without the empty blocks that close a tar").hint(TRUNCATED));
         }
         let mut block = [0; BLOCK as usize];
         self.read(self.at, &mut block)?;
@@ -312,7 +315,7 @@ impl Reader {
 }
 
 fn truncated() -> Error {
-    Error::new("it ends in the middle of an entry").hint("the file is truncated: fetch or make it again")
+    Error::new("it ends in the middle of an entry").hint(TRUNCATED)
 }
 
 fn sparse(name: &str) -> Error {

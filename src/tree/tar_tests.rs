@@ -168,9 +168,12 @@ fn damage_is_told_apart() {
         tar.append_data(&mut header(EntryType::Regular, 5000), "big", &[0; 5000][..]).unwrap();
     });
     let bytes = std::fs::read(whole.path()).unwrap();
-    for (cut, why) in
-        [(700, "entry `big`\n  caused by: it ends in the middle"), (300, "it ends in the middle")]
-    {
+    for (cut, why) in [
+        (700, "entry `big`\n  caused by: it ends in the middle"),
+        (300, "it ends in the middle"),
+        (512 + 5120, "it ends without the empty blocks that close a tar"),
+        (0, "it ends without the empty blocks that close a tar"),
+    ] {
         std::fs::write(whole.path(), &bytes[..cut]).unwrap();
         assert!(refusal(&whole).contains(why), "{}", refusal(&whole));
     }
