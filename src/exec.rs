@@ -12,6 +12,8 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
 use crate::error::{Error, Result};
 use crate::{fsx, interrupt};
 
@@ -147,7 +149,9 @@ impl Cmd {
             .process_group(0)
             .spawn()
             .map_err(|cause| self.start_error(&cause))?;
-        Ok(Group { child, reaped: false })
+        let group = Group { child, reaped: false };
+        group.pid().into_iter().for_each(interrupt::guard);
+        Ok(group)
     }
 
     /// Runs to the end and returns what it printed, whatever its status.
@@ -230,9 +234,26 @@ impl Cmd {
         if status.success() { Ok(()) } else { Err(self.failed(status).log(log)) }
     }
 
-    /// Runs on the user's terminal: stdin, stdout and stderr are ours, and so is the process group.
+    /// Runs on the user's terminal: stdin, stdout and stderr are ours, and so is the process group. A signal to
+    /// us ends it too.
     pub fn interactive(&self) -> Result<ExitStatus> {
-        self.command().stdin(Stdio::inherit()).status().map_err(|cause| self.start_error(&cause))
+        let mut child =
+            self.command().stdin(Stdio::inherit()).spawn().map_err(|cause| self.start_error(&cause))?;
+        let failed = |cause: std::io::Error| Error::new("cannot wait for a process").caused_by(cause);
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                return Ok(status);
+            }
+            if interrupt::requested() {
+                if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+                    // Asked, not killed: it has a terminal to put right.
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+                child.wait().map_err(failed)?;
+                return Err(Error::interrupted());
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// The error for a status other than 0.
@@ -267,7 +288,9 @@ impl Group {
             .child
             .try_wait()
             .map_err(|cause| Error::new("cannot wait for a process").caused_by(cause))?;
-        self.reaped |= status.is_some();
+        if status.is_some() {
+            self.end();
+        }
         Ok(status)
     }
 
@@ -286,11 +309,10 @@ impl Group {
 
     /// Ends the whole group: SIGTERM, then SIGKILL after a second.
     pub fn kill(&mut self) {
-        use rustix::process::{Pid, Signal, kill_process_group};
         if self.reaped {
             return;
         }
-        let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) else { return };
+        let Some(pid) = self.pid() else { return };
         // Errors mean that the group is gone already, which is what we want.
         let _ = kill_process_group(pid, Signal::TERM);
         for _ in 0..20 {
@@ -301,7 +323,17 @@ impl Group {
         }
         let _ = kill_process_group(pid, Signal::KILL);
         let _ = self.child.wait();
+        self.end();
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// The process is no more.
+    fn end(&mut self) {
         self.reaped = true;
+        self.pid().into_iter().for_each(interrupt::release);
     }
 }
 

@@ -1,34 +1,59 @@
-//! Ctrl-C and SIGTERM: a flag that every long loop looks at.
+//! Ctrl-C, SIGTERM and SIGHUP: a flag that every long loop looks at.
 //!
 //! The first signal sets the flag; work stops at the next [`check`], children are killed by
-//! [`crate::exec`], partial files stay under their `.partial` names. The second one ends the process
-//! at once (signal-hook's conditional shutdown).
+//! [`crate::exec`], partial files stay under their `.partial` names. A second one, more than a moment later
+//! (`timeout` and process managers send one twice), kills the children and ends the process at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Result};
 
-static FLAG: std::sync::OnceLock<Arc<AtomicBool>> = std::sync::OnceLock::new();
+/// Signals within this time are one.
+const MOMENT: Duration = Duration::from_secs(1);
 
-fn flag() -> &'static Arc<AtomicBool> {
-    FLAG.get_or_init(|| Arc::new(AtomicBool::new(false)))
-}
+static FLAG: AtomicBool = AtomicBool::new(false);
+/// Process groups that must not outlive this process.
+static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// Installs the handlers. Called once, by `main`.
 pub fn install() -> Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        // The order matters: with the flag already set, the second signal ends the process.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(flag()))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag())))
-            .map_err(|cause| Error::new("cannot install the signal handlers").caused_by(cause))?;
-    }
-    Ok(())
+    let failed = |cause: std::io::Error| Error::new("cannot install the signal handlers").caused_by(cause);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let listen = move || {
+        let mut first = None;
+        for _ in signals.forever() {
+            FLAG.store(true, Ordering::Relaxed);
+            if first.get_or_insert_with(Instant::now).elapsed() > MOMENT {
+                for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                    // Gone already is what we want.
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                std::process::exit(130);
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_string()).spawn(listen).map(drop).map_err(failed)
+}
+
+/// Notes a process group that ends with this process.
+pub fn guard(group: Pid) {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+}
+
+/// Forgets a process group that has ended: its number may soon be another's.
+pub fn release(group: Pid) {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != group);
 }
 
 /// True once a signal came.
 pub fn requested() -> bool {
-    flag().load(Ordering::Relaxed)
+    FLAG.load(Ordering::Relaxed)
 }
 
 /// Fails with the `interrupted` error once a signal came.

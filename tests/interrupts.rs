@@ -66,6 +66,19 @@ fn ctrl_c_while_the_kernel_compiles() {
 }
 
 #[test]
+fn a_signal_that_comes_twice_is_one() {
+    let project = Project::new();
+    project.slow(true);
+    let mut live = Live::start(&mut project.bimg(BUILD));
+    live.wait_for("kernel: started: ");
+    eventually("a compiler", || !project.waiting().is_empty());
+    // As `timeout` sends it: to the process, and to its group.
+    live.signal(Signal::INT);
+    interrupt(live, "kernel");
+    eventually("the end of make and all its children", || project.waiting().is_empty());
+}
+
+#[test]
 fn ctrl_c_while_the_root_filesystem_is_made() {
     let project = Project::new();
     project.edit(
