@@ -16,6 +16,7 @@ mod build;
 mod doctor;
 mod flash;
 mod generate;
+mod image;
 mod plan;
 mod run;
 mod test;
@@ -71,6 +72,9 @@ enum Command {
     /// List, show and check board profiles
     #[command(subcommand)]
     Boards(boards::Boards),
+    /// Look into finished images, check, compare and sign them
+    #[command(subcommand)]
+    Image(image::Image),
     /// Move the sources pinned in bimg.lock to their newest
     Update(update::Update),
     /// Print a completion script or the manual pages
@@ -106,6 +110,7 @@ impl Cli {
             Command::Flash(command) => command.run(ui),
             Command::Doctor(command) => command.run(ui),
             Command::Boards(command) => command.run(ui),
+            Command::Image(command) => command.run(ui),
             Command::Update(command) => command.run(ui),
             Command::Generate(command) => command.run(),
         }

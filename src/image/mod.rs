@@ -10,7 +10,9 @@
 
 pub mod chain;
 pub mod ext;
+pub mod extract;
 pub mod fat;
+pub mod inspect;
 pub mod kernel;
 pub mod open;
 pub mod probe;

@@ -90,6 +90,9 @@ pub trait Volume {
     /// A symbolic link's target.
     fn target(&self, path: &str) -> Result<String>;
 
+    /// How many names it can hold at most: who has seen more goes round in circles.
+    fn most_names(&self) -> u64;
+
     /// Up to `limit` bytes of a file.
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -165,6 +168,37 @@ pub fn resolve(volume: &dyn Volume, path: &str) -> Result<Option<(String, Entry)
         }
     }
     Ok(last.map(|entry| (done, entry)))
+}
+
+/// Directories inside each other that are gone into.
+const MAX_DEPTH: usize = 64;
+
+/// Calls `each` with everything below a directory: path and entry, a directory before what it holds.
+///
+/// Names that no path can hold (`..`, a `/`) are passed over. No link is followed.
+pub fn walk(volume: &dyn Volume, dir: &str, each: &mut dyn FnMut(&str, &Entry) -> Result<()>) -> Result<()> {
+    let mut seen = 0;
+    let mut todo = vec![dir.to_string()];
+    while let Some(dir) = todo.pop() {
+        crate::interrupt::check()?;
+        for entry in volume.list(&dir)?.iter().filter(|entry| is_name(&entry.name)) {
+            seen += 1;
+            let path = join(&dir, &entry.name);
+            if seen > volume.most_names() || path.matches('/').count() > MAX_DEPTH {
+                return Err(cannot_read(&dir).caused_by("its directories lead in circles"));
+            }
+            each(&path, entry)?;
+            if entry.kind == Kind::Directory {
+                todo.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// True for what can be a component of a path.
+pub fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
 }
 
 /// The components of a path, the first one last.

@@ -15,6 +15,7 @@ mod facts;
 mod firmware;
 mod flash;
 mod image;
+mod image_file;
 mod manifest;
 mod rootfs;
 mod sources;
@@ -28,6 +29,7 @@ pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;
 pub use flash::{FlashOptions, Flashed, drives, flash};
 pub use image::check_layout;
+pub use image_file::{Listed, Place, cat, extract, inspect, list};
 pub use update::update;
 
 use crate::board::Board;

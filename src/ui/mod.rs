@@ -9,6 +9,7 @@
 //! [`text`] holds the wording of every line as pure functions.
 
 pub mod ask;
+pub mod image;
 pub mod json;
 pub mod plain;
 pub mod terminal;
@@ -102,6 +103,28 @@ pub fn data(text: &str) -> Result<()> {
             Err(Error::new("cannot write to standard output").caused_by(crate::fsx::describe(&cause)))
         }
         _ => Ok(()),
+    }
+}
+
+/// Copies a file's content to stdout; `name` is what a failure calls it.
+pub fn copy(from: &mut dyn std::io::Read, name: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        crate::interrupt::check()?;
+        let n = from
+            .read(&mut piece)
+            .map_err(|cause| crate::fsx::io_error("read", std::path::Path::new(name), &cause))?;
+        match stdout.write_all(&piece[..n]).and_then(|()| stdout.flush()) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(cause) => {
+                return Err(
+                    Error::new("cannot write to standard output").caused_by(crate::fsx::describe(&cause))
+                );
+            }
+            Ok(()) if n == 0 => return Ok(()),
+            Ok(()) => {}
+        }
     }
 }
 

@@ -201,7 +201,7 @@ pub fn clean(line: &str) -> String {
 }
 
 /// At most `room` characters, the last one `…` when something was cut.
-fn cut(text: &str, room: usize) -> String {
+pub fn cut(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.to_string();
     }
@@ -212,7 +212,7 @@ fn cut(text: &str, room: usize) -> String {
 
 /// Broken at spaces into lines of `room`, the second and later ones indented. A word that is longer
 /// than the room (a path) stays whole.
-fn wrap(text: &str, room: usize, indent: usize) -> String {
+pub fn wrap(text: &str, room: usize, indent: usize) -> String {
     let mut lines = String::new();
     let mut used = 0;
     for word in text.split_whitespace() {

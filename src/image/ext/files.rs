@@ -17,6 +17,7 @@ const MAX_TARGET: u64 = 4096;
 /// An ext filesystem for reading.
 pub struct ExtVolume {
     inner: Ext4,
+    size: u64,
 }
 
 /// The reader that the crate wants.
@@ -48,7 +49,7 @@ impl ExtVolume {
             )));
         }
         let inner = Ext4::load(Box::new(Reader(source))).map_err(|cause| failed(&cause))?;
-        Ok(Some(ExtVolume { inner }))
+        Ok(Some(ExtVolume { inner, size: ext.size() }))
     }
 
     /// No link may be followed on the way: the crate would read targets of any length.
@@ -133,6 +134,11 @@ impl Volume for ExtVolume {
             }
             Some(_) => Err(volume::cannot_read(path).caused_by("it is not a file")),
         }
+    }
+
+    fn most_names(&self) -> u64 {
+        // A directory entry has 12 bytes with a name of one letter.
+        self.size / 12
     }
 
     fn target(&self, path: &str) -> Result<String> {

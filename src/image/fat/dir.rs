@@ -1,7 +1,10 @@
 //! Files and directories of a FAT, read through chains of clusters that may be broken in any way.
 
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::super::read::{ReadAt, Source, le16, le32, text};
 use super::super::volume::{self, Entry, Kind, Volume};
@@ -23,6 +26,18 @@ const WINDOW: u64 = 6144;
 pub struct FatVolume {
     fat: Fat,
     source: Source,
+    /// Directories read last, the latest first: every look-up begins at the root.
+    recent: RefCell<VecDeque<(Option<u32>, Rc<Names>)>>,
+}
+
+/// How many directories are kept: more than most paths have components.
+const RECENT: usize = 16;
+
+/// What is in a directory.
+struct Names {
+    found: Vec<Found>,
+    /// By name in lower case; the first of those that are equal.
+    by_lower: HashMap<String, usize>,
 }
 
 /// A file or directory as its directory has it.
@@ -36,7 +51,7 @@ struct Found {
 impl FatVolume {
     /// Of a partition that holds a FAT; `None` for any other.
     pub fn open(source: Source) -> io::Result<Option<Self>> {
-        Ok(Fat::read(&source)?.map(|fat| FatVolume { fat, source }))
+        Ok(Fat::read(&source)?.map(|fat| FatVolume { fat, source, recent: RefCell::default() }))
     }
 
     /// Its geometry.
@@ -102,11 +117,25 @@ impl FatVolume {
         Ok(Content { source: &self.source, ranges })
     }
 
-    /// The names in a directory, unsorted.
-    fn names(&self, cluster: Option<u32>) -> io::Result<Vec<Found>> {
+    /// The names in a directory; the root's for `None`.
+    fn names(&self, cluster: Option<u32>) -> io::Result<Rc<Names>> {
+        let mut recent = self.recent.borrow_mut();
+        if let Some(at) = recent.iter().position(|(known, _)| *known == cluster) {
+            let hit = recent.remove(at);
+            recent.extend(hit);
+            recent.rotate_right(1);
+            return Ok(recent[0].1.clone());
+        }
+        let names = Rc::new(self.read_names(cluster)?);
+        recent.truncate(RECENT - 1);
+        recent.push_front((cluster, names.clone()));
+        Ok(names)
+    }
+
+    fn read_names(&self, cluster: Option<u32>) -> io::Result<Names> {
         let bytes = self.directory(cluster)?;
         let mut long = LongName::default();
-        let mut found = Vec::new();
+        let mut names = Names { found: Vec::new(), by_lower: HashMap::new() };
         for slot in slots(&bytes) {
             if slot[11] & 0x3F == ATTR_LONG_NAME {
                 long.add(slot);
@@ -115,11 +144,12 @@ impl FatVolume {
             } else {
                 let name = std::mem::take(&mut long).finish(slot).unwrap_or_else(|| short_name(slot));
                 if name != "." && name != ".." {
-                    found.push(self.found(name, slot));
+                    names.by_lower.entry(name.to_lowercase()).or_insert(names.found.len());
+                    names.found.push(self.found(name, slot));
                 }
             }
         }
-        Ok(found)
+        Ok(names)
     }
 
     fn found(&self, name: String, slot: &[u8]) -> Found {
@@ -156,9 +186,8 @@ impl FatVolume {
                 return Ok(None);
             }
             let names = self.names(at.cluster).map_err(|cause| failed(path, &cause))?;
-            let lower = part.to_lowercase();
-            match names.into_iter().find(|found| found.entry.name.to_lowercase() == lower) {
-                Some(found) => at = found,
+            match names.by_lower.get(&part.to_lowercase()) {
+                Some(index) => at = names.found[*index].clone(),
                 None => return Ok(None),
             }
         }
@@ -173,7 +202,7 @@ impl Volume for FatVolume {
             return Err(volume::cannot_read(path).caused_by("it is not a directory"));
         }
         let names = self.names(found.cluster).map_err(|cause| failed(path, &cause))?;
-        let mut entries: Vec<Entry> = names.into_iter().map(|found| found.entry).collect();
+        let mut entries: Vec<Entry> = names.found.iter().map(|found| found.entry.clone()).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -195,6 +224,10 @@ impl Volume for FatVolume {
                 .caused_by(format!("it has {size} bytes, but its clusters hold {held}")));
         }
         Ok(Box::new(content.take(size)))
+    }
+
+    fn most_names(&self) -> u64 {
+        self.fat.size / ENTRY as u64
     }
 
     fn target(&self, path: &str) -> Result<String> {
