@@ -29,6 +29,8 @@ pub enum Exit {
     Failure,
     /// Wrong usage, or a mistake in a profile (status 2).
     Usage,
+    /// A check or comparison was done and found something (status 3).
+    Mismatch,
     /// Interrupted by Ctrl-C or SIGTERM (status 130).
     Interrupted,
 }
@@ -39,6 +41,7 @@ impl Exit {
         match self {
             Exit::Failure => 1,
             Exit::Usage => 2,
+            Exit::Mismatch => 3,
             Exit::Interrupted => 130,
         }
     }
@@ -81,6 +84,13 @@ impl Error {
     pub fn into_usage(mut self) -> Self {
         self.0.exit = Exit::Usage;
         self
+    }
+
+    /// A check or comparison that was done and found something: exit status 3.
+    pub fn mismatch(message: impl Into<String>) -> Self {
+        let mut error = Self::new(message);
+        error.0.exit = Exit::Mismatch;
+        error
     }
 
     /// Ctrl-C or SIGTERM: exit status 130.

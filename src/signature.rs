@@ -4,10 +4,14 @@
 //! once more, a comment. Only the signing of a digest is taken (`ED`, what minisign makes since 2017), so a
 //! file of any size takes no memory.
 
+mod sign;
+
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use minisign::SignatureBox;
+
+pub use sign::{NewKeys, SecretKey, keygen};
 
 use crate::data;
 use crate::error::{Context, Error, Result};
@@ -279,7 +283,7 @@ mod tests {
         let signer = Signer::new();
         let good = signer.sign("image");
         let lines: Vec<&str> = good.lines().collect();
-        let legacy = good.replacen("\nRUQ", "\nRWQ", 1);
+        let legacy = good.replacen("\nRU", "\nRW", 1);
         let cases = [
             (String::new(), "Missing untrusted comment"),
             ("hello\n".to_string(), "Missing signature"),

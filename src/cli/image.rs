@@ -1,15 +1,18 @@
 //! `bimg image`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::error::Result;
-use crate::ops::{self, Listed, Place};
+use crate::error::{Error, Result};
+use crate::image::verify::Verdict;
+use crate::ops::{self, Keys, Listed, Place};
 use crate::progress::Progress;
+use crate::signature::{self, PublicKey, SecretKey};
 use crate::ui::{self, Ui};
+use crate::units::ByteSize;
 
 /// Look into finished images, check, compare and sign them
 #[derive(Debug, Subcommand)]
@@ -22,6 +25,14 @@ pub enum Image {
     Cat(Cat),
     /// Copy files out of an image
     Extract(Extract),
+    /// Check that an image is sound
+    Verify(Verify),
+    /// Show how two images differ, and why
+    Diff(Diff),
+    /// Sign a file with a secret key
+    Sign(Sign),
+    /// Make a pair of keys for signing
+    Keygen(Keygen),
 }
 
 /// Show partitions, filesystems, boot chain and kernels
@@ -66,21 +77,76 @@ pub struct Extract {
     to: Option<PathBuf>,
 }
 
+/// Check that an image is sound
+///
+/// Its partition table, its filesystems, that kernel, modules and device trees fit together, and what
+/// manifest.json, SHA256SUMS and a signature beside it say. Exits with 3 when something is wrong.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Image, compressed or not
+    image: PathBuf,
+    /// Public key that must have signed it; may be repeated [default: those in ~/.config/bimg/keys]
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+}
+
+/// Show how two images differ, and why
+///
+/// From the partition table over files to bytes. Exits with 3 when they differ.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Image, compressed or not
+    first: PathBuf,
+    /// Image to compare it with
+    second: PathBuf,
+}
+
+/// Sign a file with a secret key
+///
+/// The signature, in minisign's format, goes beside the file under its name and `.minisig`.
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// What to sign: the image as it is handed out
+    file: PathBuf,
+    /// Secret key, as `bimg image keygen` or minisign makes it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// File whose first line is the key's password
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// Make a pair of keys for signing
+///
+/// FILE is the secret key, readable by you alone; FILE.pub is the public one, to hand out.
+#[derive(Debug, Args)]
+pub struct Keygen {
+    /// The secret key's file, must not exist yet
+    file: PathBuf,
+    /// File whose first line is a password to encrypt the secret key with
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
 impl Image {
     /// Does what was asked.
     pub fn run(self, ui: &Ui) -> Result<()> {
         match self {
             Image::Inspect(command) => command.run(ui),
             Image::Ls(command) => command.run(ui),
-            Image::Cat(command) => command.run(),
+            Image::Cat(command) => command.run(ui),
             Image::Extract(command) => command.run(ui),
+            Image::Verify(command) => command.run(ui),
+            Image::Diff(command) => command.run(ui),
+            Image::Sign(command) => command.run(ui),
+            Image::Keygen(command) => command.run(ui),
         }
     }
 }
 
 impl Inspect {
     fn run(self, ui: &Ui) -> Result<()> {
-        let found = ops::inspect(&self.image)?;
+        let found = ops::inspect(&self.image, ui)?;
         ui::data(&if ui.is_json() {
             format!("{}\n", json!(found))
         } else {
@@ -92,7 +158,7 @@ impl Inspect {
 impl Ls {
     fn run(self, ui: &Ui) -> Result<()> {
         let mut out = String::new();
-        for listed in ops::list(&self.image, &self.place)? {
+        for listed in ops::list(&self.image, &self.place, ui)? {
             // Writing to a string cannot fail.
             let _ = if ui.is_json() {
                 writeln!(out, "{}", row_json(&listed))
@@ -114,18 +180,91 @@ fn row_json(listed: &Listed) -> serde_json::Value {
 }
 
 impl Cat {
-    fn run(self) -> Result<()> {
-        ops::cat(&self.image, &self.place, &mut |content| ui::copy(content, &self.place.path))
+    fn run(self, ui: &Ui) -> Result<()> {
+        ops::cat(&self.image, &self.place, ui, &mut |content| ui::copy(content, &self.place.path))
     }
 }
 
 impl Extract {
     fn run(self, ui: &Ui) -> Result<()> {
-        let (to, done) = ops::extract(&self.image, &self.place, self.to)?;
+        let (to, done) = ops::extract(&self.image, &self.place, self.to, ui)?;
         for left_out in &done.left_out {
             ui.warn(&format!("{left_out}: left out"));
         }
-        ui.note(&format!("{}: {} files, {}", to.display(), done.files, crate::units::ByteSize(done.bytes)));
+        ui.note(&format!("{}: {} files, {}", to.display(), done.files, ByteSize(done.bytes)));
         Ok(())
+    }
+}
+
+impl Verify {
+    fn run(self, ui: &Ui) -> Result<()> {
+        let keys = if self.key.is_empty() {
+            Keys::Trusted(PublicKey::trusted()?)
+        } else {
+            Keys::Required(self.key.iter().map(|path| PublicKey::load(path)).collect::<Result<_>>()?)
+        };
+        let checks = ops::verify(&self.image, &keys, ui)?;
+        ui::data(&if ui.is_json() {
+            format!("{}\n", json!({ "checks": checks }))
+        } else {
+            ui::image::checks(&checks)
+        })?;
+        let bad = checks.iter().filter(|check| check.verdict == Verdict::Bad).count();
+        match bad {
+            0 => Ok(()),
+            n => Err(Error::mismatch(format!(
+                "`{}` is not sound: {n} of {} checks found something wrong",
+                self.image.display(),
+                checks.iter().filter(|check| check.verdict != Verdict::Skipped).count()
+            ))),
+        }
+    }
+}
+
+impl Diff {
+    fn run(self, ui: &Ui) -> Result<()> {
+        let compared = ops::diff(&self.first, &self.second, ui)?;
+        ui::data(&if ui.is_json() {
+            format!("{}\n", json!(compared))
+        } else {
+            ui::image::differences(&compared.differences, &compared.inputs)
+        })?;
+        if compared.differences.is_empty() {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!("`{}` and `{}` differ", self.first.display(), self.second.display())))
+    }
+}
+
+impl Sign {
+    fn run(self, ui: &Ui) -> Result<()> {
+        let password = password(self.password_file.as_deref())?;
+        let key = SecretKey::load(&self.key, password.as_deref())?;
+        let signature = key.sign(&self.file)?;
+        ui.note(&format!("signed: {}", signature.display()));
+        Ok(())
+    }
+}
+
+impl Keygen {
+    fn run(self, ui: &Ui) -> Result<()> {
+        let password = password(self.password_file.as_deref())?;
+        let keys = signature::keygen(&self.file, password.as_deref())?;
+        ui.note(&format!("secret key: {} (keep it to yourself)", keys.secret.display()));
+        ui.note(&format!("public key: {} ({})", keys.public.display(), keys.id));
+        Ok(())
+    }
+}
+
+/// The first line of a file; an empty one is a mistake.
+fn password(file: Option<&Path>) -> Result<Option<String>> {
+    let Some(file) = file else { return Ok(None) };
+    let bytes = crate::fsx::read_small(file)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::usage(format!("the password in `{}` is not text", file.display())))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Some(line.to_string())),
+        _ => Err(Error::usage(format!("`{}` holds no password", file.display()))
+            .hint("its first line is the password")),
     }
 }

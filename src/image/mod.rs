@@ -3,12 +3,16 @@
 //! ```text
 //! bytes (ReadAt) -> table: MBR, GPT     -> partitions
 //!                -> fat, ext: geometry and the map of what is used
+//! partitions     -> probe: what each holds -> volume: its files
+//! files          -> chain, kernel: what boots
+//! all of it      -> inspect, verify, diff
 //! ```
 //!
 //! Nothing here believes what it reads: images come from anywhere. Parsers are total (every input
 //! gives a value or `None`), work in bounded memory, and end on any chain that loops.
 
 pub mod chain;
+pub mod diff;
 pub mod ext;
 pub mod extract;
 pub mod fat;
@@ -18,6 +22,7 @@ pub mod open;
 pub mod probe;
 pub mod read;
 pub mod table;
+pub mod verify;
 pub mod volume;
 
 use std::fmt;
@@ -79,3 +84,6 @@ impl Random {
         (self.0 >> 33) % limit
     }
 }
+
+#[cfg(test)]
+mod tests;

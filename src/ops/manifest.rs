@@ -2,7 +2,7 @@
 //!
 //! No host path, no time of day, no secret: the same inputs give the same manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,27 @@ impl Manifest {
                 .caused_by(cause)
                 .hint("it was not written by this version of bimg: build again")
         })
+    }
+
+    /// Inputs that differ from another manifest's, by label, in order.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let labels: BTreeSet<&String> = self.inputs.keys().chain(other.inputs.keys()).collect();
+        let mut found = Vec::new();
+        for label in labels {
+            found.extend(match (self.inputs.get(label), other.inputs.get(label)) {
+                (Some(a), Some(b)) if a == b => None,
+                (Some(a), Some(b)) if a.len() < 64 && b.len() < 64 => {
+                    Some(format!("{label}: `{a}` and `{b}`"))
+                }
+                (Some(_), Some(_)) => Some(format!("{label}: another SHA-256")),
+                (Some(_), None) => Some(format!("{label}: in the first only")),
+                (None, _) => Some(format!("{label}: in the second only")),
+            });
+        }
+        if self.command != other.command {
+            found.push(format!("command: `{}` and `{}`", self.command, other.command));
+        }
+        found
     }
 
     /// As it is written: indented, with a final newline.

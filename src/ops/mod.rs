@@ -29,7 +29,7 @@ pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;
 pub use flash::{FlashOptions, Flashed, drives, flash};
 pub use image::check_layout;
-pub use image_file::{Listed, Place, cat, extract, inspect, list};
+pub use image_file::{Compared, Keys, Listed, Place, cat, diff, extract, inspect, list, verify};
 pub use update::update;
 
 use crate::board::Board;

@@ -1,12 +1,15 @@
 //! An inspection for people: a picture of the disk to scale, tables, and what was found. Plain text of
 //! at most 80 columns.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::text::{clean, cut, wrap};
 use crate::image::chain::{Chain, Entry};
+use crate::image::diff::Difference;
 use crate::image::inspect::{Inspection, PartFacts};
 use crate::image::table::Kind;
+use crate::image::verify::Check;
 use crate::image::volume::Entry as VolumeEntry;
 use crate::units::ByteSize;
 
@@ -67,6 +70,54 @@ pub fn row(entry: &VolumeEntry, target: Option<&str>) -> String {
     let arrow = target.map_or(String::new(), |target| format!(" -> {}", target.escape_debug()));
     let (letter, name) = (entry.kind.letter(), entry.name.escape_debug());
     format!("{letter}{mode} {owner:>11} {:>12}  {name}{arrow}", entry.size)
+}
+
+/// What was checked, for people.
+pub fn checks(checks: &[Check]) -> String {
+    let mut out = String::new();
+    for check in checks {
+        let note = if check.note.is_empty() { String::new() } else { format!(" ({})", check.note) };
+        line(&mut out, 0, &format!("{}: {}{note}", check.what, check.verdict.name()));
+        for finding in &check.findings {
+            line(&mut out, 2, &finding.to_string());
+        }
+    }
+    out
+}
+
+/// Differences of one place that are shown before the rest is counted.
+const SHOWN: usize = 40;
+
+/// How two images differ, for people; empty when they do not.
+pub fn differences(differences: &[Difference], inputs: &[String]) -> String {
+    let mut out = String::new();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for it in differences {
+        // All files of one partition count together.
+        let part = it.place.split_once(":/").map_or(it.place.as_str(), |(part, _)| part);
+        let count = counts.entry(part).or_default();
+        *count += 1;
+        if *count <= SHOWN {
+            let cause = it.cause.as_ref().map_or(String::new(), |cause| format!(" ({cause})"));
+            line(&mut out, 0, &format!("{}: {}{cause}", it.place, it.what));
+        }
+    }
+    for (part, count) in counts.into_iter().filter(|(_, count)| *count > SHOWN) {
+        line(&mut out, 0, &format!("{part}: and {} more; `--json` has them all", count - SHOWN));
+    }
+    if !inputs.is_empty() {
+        out.push_str("\ninputs of the builds that differ (manifest.json)\n");
+    }
+    for input in inputs {
+        line(&mut out, 2, input);
+    }
+    out
+}
+
+/// A word, and text that wraps in a column of its own.
+fn column(out: &mut String, indent: usize, word: &str, text: &str) {
+    let room = WIDTH - indent - 11;
+    let _ = writeln!(out, "{:indent$}{word:<10} {}", "", wrap(&clean(text), room, indent + 11));
 }
 
 /// A line that wraps under itself.
@@ -173,7 +224,7 @@ fn entry_lines(it: &Inspection, chain: &Chain, entry: &Entry, out: &mut String) 
             let machine = kernel.kernel.machine.map_or(String::new(), |machine| format!(" for {machine}"));
             format!(": {release}, {}{machine}", kernel.kernel.format)
         });
-        line(out, 6, &format!("kernel     {path}{facts}"));
+        column(out, 6, "kernel", &format!("{path}{facts}"));
     }
     let lists = [
         ("DTB", entry.dtb.as_slice()),
@@ -181,10 +232,10 @@ fn entry_lines(it: &Inspection, chain: &Chain, entry: &Entry, out: &mut String) 
         ("initramfs", entry.initrd.as_slice()),
     ];
     for (what, paths) in lists.iter().filter(|(_, paths)| !paths.is_empty()) {
-        line(out, 6, &format!("{what:<10} {}", paths.join(" ")));
+        column(out, 6, what, &paths.join(" "));
     }
     if let Some(cmdline) = entry.cmdline.as_deref().filter(|cmdline| !cmdline.is_empty()) {
-        line(out, 6, &format!("cmdline    {cmdline}"));
+        column(out, 6, "cmdline", cmdline);
     }
 }
 

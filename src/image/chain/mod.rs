@@ -12,7 +12,7 @@
 mod entries;
 mod extlinux;
 mod grub;
-mod raspberry_pi;
+pub mod raspberry_pi;
 mod script;
 
 use serde::Serialize;

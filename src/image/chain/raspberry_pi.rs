@@ -1,7 +1,5 @@
 //! The Raspberry Pi's firmware: what `config.txt` leads to on each model that the partition has a DTB for.
 
-use std::io::Read as _;
-
 use super::{Chain, Entry, Finding, one_line};
 use crate::boot::config_txt::{self, Files, Model};
 use crate::error::Result;
@@ -11,28 +9,26 @@ use crate::image::volume::{self, Kind, Volume};
 const MAX: u64 = 1 << 20;
 
 /// The files of a boot partition, as the firmware's rules ask for them.
-pub struct BootFiles<'a>(pub &'a dyn Volume);
+pub struct BootFiles<'a> {
+    /// The partition.
+    pub volume: &'a dyn Volume,
+    /// Bytes of a file that are read.
+    pub limit: u64,
+}
 
 impl Files for BootFiles<'_> {
     fn exists(&self, path: &str) -> bool {
-        matches!(self.0.entry(&volume::normal(path)), Ok(Some(entry)) if entry.kind == Kind::File)
+        matches!(self.volume.entry(&volume::normal(path)), Ok(Some(entry)) if entry.kind == Kind::File)
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let path = volume::normal(path);
-        self.0
-            .open(&path)?
-            .take(MAX)
-            .read_to_end(&mut bytes)
-            .map_err(|cause| volume::cannot_read(&path).caused_by(crate::fsx::describe(&cause)))?;
-        Ok(bytes)
+        self.volume.read(&volume::normal(path), self.limit)
     }
 }
 
 /// The chain of a partition; `None` when it is not a Raspberry Pi's.
 pub fn read(volume: &dyn Volume, mut chain: Chain) -> Option<Chain> {
-    let files = BootFiles(volume);
+    let files = BootFiles { volume, limit: MAX };
     let is_pi = files.exists("config.txt")
         || Model::ALL
             .iter()

@@ -69,6 +69,11 @@ impl FatVolume {
         Ok(label.map_or_else(|| self.fat.label.clone(), |slot| text(&slot[..11])))
     }
 
+    /// The cluster that a file or directory starts with.
+    pub fn first_cluster(&self, path: &str) -> Result<Option<u32>> {
+        Ok(self.find(path)?.and_then(|found| found.cluster))
+    }
+
     /// The clusters of a chain in runs. Ends with an error where the chain does not end well.
     pub fn chain(&self, first: u32) -> io::Result<Vec<Range<u32>>> {
         let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);

@@ -1,0 +1,92 @@
+//! The filesystem's own checker, if it is installed: `e2fsck -fn`, `fsck.fat -n`. Neither writes.
+
+use std::io::{Seek, Write};
+
+use super::super::read::{ReadAt, Source};
+use super::Finding;
+use crate::error::{Error, Result};
+use crate::exec::{self, Cmd};
+use crate::{fsx, interrupt};
+
+/// Bytes copied at once; runs of zeros so long stay holes.
+const PIECE: u64 = 1 << 20;
+/// Lines of a checker's complaints that are passed on.
+const SHOWN: usize = 5;
+
+/// Who has looked at it.
+pub enum Judged {
+    /// This program, and what it says.
+    By(&'static str, Vec<Finding>),
+    /// This one would, but it is not there.
+    Missing(&'static str),
+    /// There is none for this kind.
+    Nobody,
+}
+
+/// Has a filesystem checked.
+pub fn check(kind: &str, source: &Source) -> Result<Judged> {
+    let (program, args): (_, &[&str]) = match kind {
+        "ext2" | "ext3" | "ext4" => ("e2fsck", &["-fn"]),
+        _ if kind.starts_with("FAT") => ("fsck.fat", &["-n"]),
+        _ => return Ok(Judged::Nobody),
+    };
+    if exec::which(program).is_none() {
+        return Ok(Judged::Missing(program));
+    }
+    // Neither can be told where in a file a partition is.
+    let copy = copy(source)?;
+    let output = Cmd::new(program).args(args).arg(copy.path()).output()?;
+    if output.status.success() {
+        return Ok(Judged::By(program, Vec::new()));
+    }
+    let text = output.text() + &String::from_utf8_lossy(&output.stderr);
+    let shown = copy.path().display().to_string();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.replace(&shown, "it").trim().to_string())
+        .filter(|line| !line.is_empty() && !is_chatter(line))
+        .collect();
+    let mut findings: Vec<Finding> =
+        lines.iter().take(SHOWN).map(|line| Finding::error(format!("{program}: {line}"))).collect();
+    if lines.len() > SHOWN {
+        findings.push(Finding::error(format!("{program}: and {} more lines", lines.len() - SHOWN)));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::error(format!("{program} found something wrong")));
+    }
+    Ok(Judged::By(program, findings))
+}
+
+/// Lines that say what the checker is and does.
+fn is_chatter(line: &str) -> bool {
+    ["e2fsck ", "fsck.fat ", "Pass ", "Leaving filesystem unchanged", "it: "]
+        .iter()
+        .any(|start| line.starts_with(start))
+}
+
+/// A sparse copy with a name of its own.
+fn copy(source: &Source) -> Result<tempfile::NamedTempFile> {
+    let failed = |cause: &std::io::Error| {
+        Error::new("cannot write a temporary copy of the partition")
+            .caused_by(fsx::describe(cause))
+            .hint("`TMPDIR` says where it goes; it takes as much room as the partition's content")
+    };
+    let mut file = tempfile::NamedTempFile::new().map_err(|cause| failed(&cause))?;
+    let mut at = 0;
+    while at < source.len() {
+        interrupt::check()?;
+        let piece = source
+            .read_some_at(at, PIECE as usize)
+            .map_err(|cause| Error::new("cannot read the partition").caused_by(fsx::describe(&cause)))?;
+        let out = file.as_file_mut();
+        let written = if piece.iter().all(|byte| *byte == 0) {
+            out.seek_relative(piece.len() as i64)
+        } else {
+            out.write_all(&piece)
+        };
+        written.map_err(|cause| failed(&cause))?;
+        at += piece.len() as u64;
+    }
+    file.as_file().set_len(source.len()).map_err(|cause| failed(&cause))?;
+    Ok(file)
+}

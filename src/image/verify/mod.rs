@@ -1,0 +1,158 @@
+//! Is an image sound? Its table, its filesystems, and whether what it boots fits together.
+//!
+//! Every check is listed with its verdict, those that could not be done as well, so that nobody takes
+//! silence for a pass. Filesystems are judged by bimg's own reading and, where it is installed, by the
+//! filesystem's own checker.
+
+mod boot;
+mod dtb;
+pub mod fat;
+mod fsck;
+
+use serde::Serialize;
+
+use super::chain::{self, one_line};
+use super::inspect::{self, Inspection, Volumes};
+use super::volume::{self, Kind, Volume};
+use super::{Finding, Image, Part, Severity};
+use crate::error::Result;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing wrong, or warnings only.
+    Good,
+    /// Something is wrong.
+    Bad,
+    /// Not done.
+    Skipped,
+}
+
+impl Verdict {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Good => "good",
+            Verdict::Bad => "BAD",
+            Verdict::Skipped => "not checked",
+        }
+    }
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was checked.
+    pub what: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// How it was done, or why not.
+    pub note: String,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+impl Check {
+    /// From what was found.
+    pub fn done(what: impl Into<String>, note: impl Into<String>, findings: Vec<Finding>) -> Self {
+        let bad = findings.iter().any(|finding| finding.severity == Severity::Error);
+        let verdict = if bad { Verdict::Bad } else { Verdict::Good };
+        Check { what: what.into(), verdict, note: note.into(), findings }
+    }
+
+    /// Not done, and why.
+    pub fn skipped(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Check { what: what.into(), verdict: Verdict::Skipped, note: why.into(), findings: Vec::new() }
+    }
+}
+
+/// Checks all that the image itself tells.
+pub fn verify(image: &Image) -> Result<Vec<Check>> {
+    let mut checks = vec![table(image)];
+    let mut findings = Vec::new();
+    let volumes = Volumes::open(image, &mut findings);
+    for part in &image.parts {
+        checks.push(filesystem(image, part, &volumes)?);
+    }
+    let found = inspect::inspect(image)?;
+    checks.extend(boot::check(&volumes, &found)?);
+    checks.push(boot::modules(&volumes, &found)?);
+    Ok(checks)
+}
+
+fn table(image: &Image) -> Check {
+    if image.table.kind == super::table::Kind::None {
+        return Check::skipped("partition table", "the image has none");
+    }
+    Check::done("partition table", image.table.kind.name(), image.table.findings.clone())
+}
+
+/// A partition's filesystem: whether it fits, by reading all of its directories, and by its checker.
+fn filesystem(image: &Image, part: &Part, volumes: &Volumes) -> Result<Check> {
+    let Some(content) = part.content.as_ref().filter(|content| content.filesystem) else {
+        return Ok(Check::skipped(part.describe(), "it holds no filesystem that is known"));
+    };
+    let what = format!("{}, {}", part.describe(), content.kind);
+    let mut findings = Vec::new();
+    let room = image.bytes(part).len();
+    if let Some(size) = content.size.filter(|size| size.0 > room) {
+        findings.push(Finding::error(format!("the filesystem has {} bytes, the partition {room}", size.0)));
+        return Ok(Check::done(what, "its size", findings));
+    }
+    let mut how = Vec::new();
+    if let Some(volume) = volumes.of(part.number) {
+        how.push("read");
+        findings.extend(read_all(volume)?);
+    } else if let Err(error) = image.volume(part) {
+        findings.push(Finding::error(one_line(&error)));
+    }
+    if content.kind.starts_with("FAT") {
+        findings.extend(fat::check(&image.bytes(part)));
+    }
+    let judged = fsck::check(&content.kind, &image.bytes(part))?;
+    match judged {
+        fsck::Judged::By(program, said) => {
+            how.push(program);
+            findings.extend(said);
+        }
+        fsck::Judged::Missing(program) => {
+            let note = format!("{}; `{program}` is not installed", how.join(", "));
+            return Ok(Check::done(what, note, findings));
+        }
+        fsck::Judged::Nobody if how.is_empty() && findings.is_empty() => {
+            return Ok(Check::skipped(what, "bimg cannot read it"));
+        }
+        fsck::Judged::Nobody => {}
+    }
+    Ok(Check::done(what, how.join(", "), findings))
+}
+
+/// Reads every directory, and every file's first bytes: what is out of place shows as an error.
+fn read_all(volume: &dyn Volume) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let walked = volume::walk(volume, "", &mut |path, entry| {
+        let result = match entry.kind {
+            Kind::File => volume.read(path, 1).map(drop),
+            Kind::Symlink => volume.target(path).map(drop),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            findings.push(Finding::error(one_line(&error)));
+        }
+        Ok(())
+    });
+    crate::interrupt::check()?;
+    findings.extend(walked.err().map(|error| Finding::error(one_line(&error))));
+    Ok(findings)
+}
+
+/// What a chain is called in a check.
+fn name_of(found: &Inspection, chain: &chain::Chain) -> String {
+    let lone = found.partitions.iter().any(|part| part.number == 0);
+    let place = if lone { String::new() } else { format!("{}:", chain.partition) };
+    format!("boot: {}, {place}/{}", chain.loader.name(), chain.file)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! A FAT with each kind of damage.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::exec::Cmd;
+use crate::image::read::Source;
+
+fn made() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("fat");
+    std::fs::File::create(&disk).unwrap().set_len(12 << 20).unwrap();
+    Cmd::new("mkfs.vfat").args(["-F", "16", "-s", "1"]).arg(&disk).check().unwrap();
+    for name in ["a", "b"] {
+        std::fs::write(dir.path().join(name), [7; 3000]).unwrap();
+        let copy = Cmd::new("mcopy").arg("-i").arg(&disk).args([name, "::"]).cwd(dir.path());
+        copy.check().unwrap();
+    }
+    std::fs::read(&disk).unwrap()
+}
+
+/// What is said after entries of both tables are changed.
+fn said(entries: &[(u64, u16)], both: bool) -> Vec<String> {
+    let mut bytes = made();
+    let fat = crate::image::fat::Fat::read(&bytes).unwrap().unwrap();
+    for (number, value) in entries {
+        for copy in 0..=u64::from(both) {
+            let at = (fat.fat_start + copy * fat.fat_len + number * 2) as usize;
+            bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    let source: Source = Arc::new(bytes);
+    fat::check(&source).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn each_damage_of_a_fat_has_its_words() {
+    assert!(said(&[], true).is_empty());
+    assert_eq!(said(&[(100, 0xFFFF)], false)[0], "error: the copies of the allocation table differ");
+    assert_eq!(
+        said(&[(100, 0xFFFF), (200, 201), (201, 0xFFFF)], true),
+        ["warning: 3 clusters are in use, but no file has them"]
+    );
+    // The second file's chain runs into the first one's.
+    assert_eq!(said(&[(8, 5)], true)[0], "error: `/b` shares cluster 5 with another");
+}
+
+#[test]
+fn a_chain_that_leads_nowhere_is_found_by_reading() {
+    let mut bytes = made();
+    let fat = crate::image::fat::Fat::read(&bytes).unwrap().unwrap();
+    let at = (fat.fat_start + 2 * 2) as usize;
+    bytes[at..at + 2].copy_from_slice(&0u16.to_le_bytes());
+    let volume = crate::image::fat::FatVolume::open(Arc::new(bytes)).unwrap().unwrap();
+    let said: Vec<String> = read_all(&volume).unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        ["error: cannot read `/a` in the image: its chain of clusters leads to 0, which is no cluster"]
+    );
+}
