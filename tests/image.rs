@@ -322,7 +322,7 @@ fn verify_finds_what_does_not_fit() {
     wrong(
         &in_boot("echo x > d; mcopy -o -i boot.fs d ::bcm2711-rpi-4-b.dtb"),
         "device trees: BAD (1 files)\n  \
-         error: `/bcm2711-rpi-4-b.dtb` is no device tree: it does not start as a device tree\n",
+         error: `/bcm2711-rpi-4-b.dtb` is no device tree: it does not start as a\n    device tree\n",
     );
     wrong(
         &in_boot("echo x > d; mcopy -o -i boot.fs d ::kernel8.img"),

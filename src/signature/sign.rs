@@ -1,4 +1,5 @@
-//! Making keys and signatures. The keys are minisign's: its `-W` makes the same without a password.
+//! Making keys and signatures in minisign's format. Keys that minisign 0.11 makes without a password (`-W`)
+//! lack their checksum and are refused.
 //!
 //! A signature says the file's name in its signed comment and no time, so it tells nothing that the file
 //! does not. Its bytes differ from one signing to the next: the nonce is hedged with randomness.
@@ -12,6 +13,9 @@ use minisign::{KeyPair, SecretKeyBox};
 use super::{Once, Signature, id};
 use crate::error::{Error, Result};
 use crate::{fsx, interrupt};
+
+/// How the base64 of an encrypted key begins: `Ed` for the signatures, `Sc` for scrypt.
+const ENCRYPTED: &str = "RWRTY";
 
 /// A secret key that can sign.
 pub struct SecretKey {
@@ -28,23 +32,21 @@ impl SecretKey {
                 .hint("`bimg image keygen` makes a pair of keys; the file without `.pub` is meant")
         };
         let text = String::from_utf8(fsx::read_small(path)?).map_err(|_| bad("it is not text"))?;
-        let boxed = |text: &str| SecretKeyBox::from_string(text).map_err(|cause| bad(&cause.to_string()));
-        let parsed = minisign::SecretKey::from_unencrypted_box(boxed(&text)?);
-        let key = match (parsed, password) {
-            (Ok(key), None) => key,
-            (Ok(_), Some(_)) => {
-                return Err(Error::usage(format!("the key `{shown}` has no password"))
-                    .hint("leave `--password-file` out"));
-            }
-            (Err(_), Some(password)) => boxed(&text)?
-                .into_secret_key(Some(password.to_string()))
-                .map_err(|cause| bad(&cause.to_string()).hint("is it the right password?"))?,
-            (Err(cause), None) if matches!(cause.kind(), minisign::ErrorKind::EncryptedKey) => {
+        let boxed = SecretKeyBox::from_string(&text).map_err(|cause| bad(&cause.to_string()))?;
+        let encrypted = text.lines().nth(1).is_some_and(|line| line.starts_with(ENCRYPTED));
+        let key = match password {
+            None if encrypted => {
                 return Err(Error::usage(format!("the key `{shown}` has a password"))
                     .hint("name a file that holds it with `--password-file`"));
             }
-            (Err(cause), None) => return Err(bad(&cause.to_string())),
-        };
+            Some(_) if !encrypted => {
+                return Err(Error::usage(format!("the key `{shown}` has no password"))
+                    .hint("leave `--password-file` out"));
+            }
+            Some(password) => boxed.into_secret_key(Some(password.to_string())),
+            None => boxed.into_unencrypted_secret_key(),
+        }
+        .map_err(|cause| bad(&cause.to_string()))?;
         Ok(SecretKey { key })
     }
 
