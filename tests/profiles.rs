@@ -291,26 +291,32 @@ mod profile {
 
     #[test]
     fn layouts_that_make_no_sense() {
-        refused(
+        let laid_out = |from: &str, to: &str, expected: &str| {
+            let project = Project::new();
+            project.edit("boards/acme.toml", from, to);
+            assert_fails(&project.run(BUILD), 2, expected);
+            assert!(!project.path("out").exists());
+        };
+        laid_out(
             "name = \"root\"",
             "name = \"root\"\nlogical = true",
             "error: partition `root` cannot be logical\n  caused by: only an MBR has logical partitions\n  \
              caused by: declared at boards/acme.toml:28\n\nhint: leave out `logical`\n",
         );
-        refused(
+        laid_out(
             "table = \"gpt\"",
             "table = \"mbr\"\ngpt-location = \"1M\"",
             "error: `gpt-location`, `gpt-backup` and `uuid` do not fit this disk\n  \
              caused by: it has an MBR alone\n\nhint: leave them out, or declare `table = \"gpt\"`\n",
         );
-        refused(
+        laid_out(
             "room = \"4M\"",
             "size = \"rest\"",
             "error: partition `root` takes the rest of a disk of unknown size\n  \
              caused by: declared at boards/acme.toml:28\n\n\
              hint: say the `size` of the disk, or of the partition\n",
         );
-        refused(
+        laid_out(
             "[rootfs]",
             "[[disk.blob]]\nname = \"spl\"\noffset = \"8K\"\nsize = \"32K\"\nfill = 0\n\n[rootfs]",
             "error: the GPT and blob `spl` overlap\n  caused by: the GPT starts at 512 and has 16896\n  \
@@ -318,7 +324,7 @@ mod profile {
              hint: blob `spl` can start at 17K or later, or the GPT's entries can: `gpt-location = \"40K\"`; \
              with `table = \"mbr\"` everything from 512 on is free\n",
         );
-        refused(
+        laid_out(
             "[rootfs]",
             "[[disk.blob]]\nname = \"spl\"\noffset = 0\nsize = 512\nfill = 0\n\n[rootfs]",
             "error: blob `spl` and the MBR overlap\n  caused by: blob `spl` starts at 0 and has 512\n  \
