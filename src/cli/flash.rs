@@ -22,7 +22,7 @@ pub struct Flash {
     /// Whole drive, or a file in place of one [default: the only removable drive, or a choice]
     device: Option<PathBuf>,
     /// Print the drives, what is on them, and why one is refused
-    #[arg(long, conflicts_with_all = ["image", "yes", "unmount", "key", "no_verify", "minimize_writes"])]
+    #[arg(long, conflicts_with_all = ["image", "yes", "unmount", "key", "no_verify", "minimize_writes", "partition", "resume"])]
     list: bool,
     /// Write without asking; DEVICE has to be named
     #[arg(short, long)]
@@ -45,6 +45,12 @@ pub struct Flash {
     /// Read first, and write only what differs
     #[arg(long, help_heading = "Writing")]
     minimize_writes: bool,
+    /// Write one partition only, by number or name, of a card that was flashed with the same layout
+    #[arg(long, value_name = "PARTITION", help_heading = "Writing")]
+    partition: Option<String>,
+    /// Go on where an interrupted run stopped
+    #[arg(long, help_heading = "Writing", conflicts_with = "minimize_writes")]
+    resume: bool,
 }
 
 impl Flash {
@@ -65,6 +71,8 @@ impl Flash {
             key: self.key,
             verify: !self.no_verify,
             minimize: self.minimize_writes,
+            partition: self.partition,
+            resume: self.resume,
         };
         let flashed = ops::flash(&options, &Person as &dyn Ask, ui)?;
         ui::data(&if ui.is_json() { flashed.json()? } else { flashed.text() })

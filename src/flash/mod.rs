@@ -10,8 +10,10 @@
 
 pub mod beside;
 pub mod device;
+mod journal;
 mod known;
 mod map;
+mod partition;
 mod pass;
 mod verify;
 mod writer;
@@ -31,8 +33,10 @@ use crate::progress::Progress;
 use crate::units::ByteSize;
 use crate::{fsx, interrupt};
 
+use journal::Journal;
 use map::Map;
 use pass::{Passed, pass};
+use verify::Pieces;
 use writer::{HEAD, Writer};
 
 pub use crate::target::{FileTarget, Target};
@@ -56,6 +60,10 @@ pub struct Job<'a> {
     pub verify: bool,
     /// Reads first and writes only what differs.
     pub minimize: bool,
+    /// Writes one partition only, by number or name, of a card that holds the same layout.
+    pub partition: Option<&'a str>,
+    /// Goes on where an earlier run was interrupted, if the drive says that it was.
+    pub resume: bool,
 }
 
 /// What was done.
@@ -85,26 +93,42 @@ fn run(
     progress: &dyn Progress,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<Report> {
-    let cx = Cx { job, target, progress, stop, region: 0..u64::MAX };
+    let mut cx = Cx { job, target, progress, stop, region: 0..u64::MAX, resumable: false };
+    if let Some(wanted) = job.partition {
+        cx.region = partition::find(&cx, wanted)?;
+    }
     let mut map = Map::new(job.bmap);
     let input = open(job)?;
-    let size = map.image_size().or(input.size());
-    if let Some(size) = size {
-        if size > target.size() {
-            return Err(cx.too_small(input.name(), Some(size)));
-        }
-        target.set_size(size).map_err(|cause| cx.drive_error("write to", size, &cause))?;
-    }
-    if let (Some(size), Some(_)) = (input.size(), job.bmap) {
-        map.check_end(input.name(), size)?;
-    }
+    check_sizes(&cx, &input, &map)?;
+    // Where only differences are written, a second run goes on by itself.
+    let identity = input.identity().filter(|_| !job.minimize);
+    cx.resumable = identity.is_some();
     let mut writer = Writer::new(&cx, job.minimize);
-    let done = fill(&cx, input, &mut map, &mut writer);
-    if done.is_err() && writer.written > 0 {
+    let mut from = 0;
+    if let Some(identity) = identity {
+        let journal = Journal::new(&cx, identity);
+        if job.resume {
+            from = journal.read(&cx)?;
+        }
+        writer.keep(journal, from);
+    }
+    if job.resume {
+        progress.note(&match from {
+            0 => format!(
+                "`{}` does not say that this image was begun: it is written from the start",
+                job.target
+            ),
+            _ => format!("`{}` has the first {} already", job.target, ByteSize(from)),
+        });
+    }
+    let done = fill(&cx, input, &mut map, &mut writer, from);
+    if done.is_err() && (writer.written > 0 || from > 0) {
+        // As far as the drive still listens.
+        let _ = writer.leave();
         progress.warn(&format!("`{}` holds a part of the image and does not boot", job.target));
     }
     let (passed, rewritten) = done?;
-    let mapped = ByteSize(writer.mapped());
+    let mapped = ByteSize(writer.mapped);
     writer.finish_head(job.verify, ATTEMPTS)?;
     Ok(Report {
         size: ByteSize(passed.size),
@@ -115,14 +139,36 @@ fn run(
     })
 }
 
+/// What can be known of sizes before anything is written.
+fn check_sizes(cx: &Cx<'_>, input: &Input, map: &Map<'_>) -> Result<()> {
+    if let (Some(size), Some(_)) = (input.size(), cx.job.bmap) {
+        map.check_end(input.name(), size)?;
+    }
+    if let Some(size) = map.image_size().or(input.size()) {
+        if size > cx.target.size() {
+            return Err(cx.too_small(input.name(), Some(size)));
+        }
+        cx.target.set_size(size).map_err(|cause| cx.drive_error("write to", size, &cause))?;
+    }
+    Ok(())
+}
+
 fn open(job: &Job<'_>) -> Result<Input> {
     if job.sha256.is_some() { Input::open_hashed(job.origin) } else { Input::open(job.origin) }
 }
 
-/// Everything but the head: written, and compared where that is asked for. Also gives how many bytes were written
-/// again.
-fn fill(cx: &Cx<'_>, input: Input, map: &mut Map<'_>, writer: &mut Writer<'_>) -> Result<(Passed, u64)> {
-    let passed = pass(cx, input, map, writer, &|_| true)?;
+/// Everything but the head: written from byte `from` on, and compared where that is asked for. Also gives how many bytes
+/// were written again.
+fn fill(
+    cx: &Cx<'_>,
+    input: Input,
+    map: &mut Map<'_>,
+    writer: &mut Writer<'_>,
+    from: u64,
+) -> Result<(Passed, u64)> {
+    let mut pieces = Pieces::default();
+    let passed = pass(cx, input, map, writer, &mut pieces, &|window| window >= from)?;
+    pieces.complete = true;
     if let (Some(found), Some(expected)) = (passed.sha256, cx.job.sha256)
         && found != expected
     {
@@ -133,33 +179,32 @@ fn fill(cx: &Cx<'_>, input: Input, map: &mut Map<'_>, writer: &mut Writer<'_>) -
     }
     cx.target.set_size(passed.size).map_err(|cause| cx.drive_error("write to", passed.size, &cause))?;
     writer.sync()?;
-    let rewritten = if cx.job.verify { repair(cx, writer)? } else { 0 };
+    let rewritten = if cx.job.verify { repair(cx, writer, &mut pieces)? } else { 0 };
     Ok((passed, rewritten))
 }
 
 /// Compares, and writes again what differs. Gives how many bytes that were.
-fn repair(cx: &Cx<'_>, writer: &mut Writer<'_>) -> Result<u64> {
-    let all: Vec<usize> = (0..writer.pieces.list.len()).collect();
-    let mut bad = verify::differing(cx, &writer.pieces, &all)?;
+fn repair(cx: &Cx<'_>, writer: &mut Writer<'_>, pieces: &mut Pieces) -> Result<u64> {
+    let mut bad = verify::differing(cx, pieces)?;
     let before = writer.written;
     for _ in 0..ATTEMPTS {
         if bad.is_empty() {
             break;
         }
-        let places: Vec<u64> = bad.iter().map(|index| writer.pieces.runs(*index)[0].start).collect();
+        let places: Vec<u64> = bad.iter().map(|index| pieces.runs(*index)[0].start).collect();
         if !cx.job.origin.repeatable() {
             return Err(cx
                 .unreliable(&places, 0)
                 .hint("an image from a pipe cannot be read again to repair that: flash it from a file"));
         }
-        let windows: BTreeSet<u64> = bad.iter().map(|index| writer.pieces.window(*index)).collect();
+        let windows: BTreeSet<u64> = bad.iter().map(|index| pieces.window(*index)).collect();
         cx.progress.note(&format!("{} of 4 MiB differ and are written again", plural(bad.len(), "piece")));
         writer.repair();
         let mut map = Map::new(cx.job.bmap);
-        pass(cx, open(cx.job)?, &mut map, writer, &|window| windows.contains(&window))?;
+        pass(cx, open(cx.job)?, &mut map, writer, pieces, &|window| windows.contains(&window))?;
         writer.sync()?;
         // All of them: a drive that is smaller than it says has just lost others.
-        bad = verify::differing(cx, &writer.pieces, &all)?;
+        bad = verify::differing(cx, pieces)?;
     }
     if bad.is_empty() {
         return Ok(writer.written - before);
@@ -175,6 +220,8 @@ struct Cx<'a> {
     stop: &'a (dyn Fn() -> bool + Sync),
     /// Where on the drive, and in the image, is written.
     region: Range<u64>,
+    /// True when a journal is kept.
+    resumable: bool,
 }
 
 impl Cx<'_> {
@@ -182,11 +229,12 @@ impl Cx<'_> {
         self.region.end.min(self.region.start + HEAD)
     }
 
-    /// Fails once a signal came.
+    /// Fails once a signal came; `at` is a byte of the image.
     fn check_stop(&self, at: u64) -> Result<()> {
         if (self.stop)() {
             let at = ByteSize(at >> 20 << 20);
-            return Err(Error::interrupted().context(format!("`{}` was left at {at}", self.job.target)));
+            let error = Error::interrupted().context(format!("`{}` was left at {at}", self.job.target));
+            return Err(if self.resumable { error.hint("`--resume` goes on from there") } else { error });
         }
         Ok(())
     }
@@ -206,7 +254,11 @@ impl Cx<'_> {
         if gone.iter().any(|errno| cause.raw_os_error() == Some(errno.raw_os_error())) {
             return Error::new(format!("`{name}` is gone"))
                 .caused_by(format!("cannot {verb} it at byte {at}: {told}"))
-                .hint("plug it in again, and flash it again");
+                .hint(if self.resumable {
+                    "plug it in again; `--resume` goes on where it stopped"
+                } else {
+                    "plug it in again, and flash it again"
+                });
         }
         let error = Error::new(format!("cannot {verb} `{name}`"));
         let error =

@@ -3,10 +3,11 @@
 //! ```text
 //! this thread: Input --read mapped parts--> chunk (4 MiB, from a pool)
 //!                                             |--Arc--> thread: checksums of the block map
+//!                                             |--Arc--> thread: hashes, to compare with what is read back
 //!                                             '--Arc--> thread: Writer
 //! ```
 //!
-//! A chunk returns to the pool when both threads are done with it. That bounds memory, and holds the reader
+//! A chunk returns to the pool when all threads are done with it. That bounds memory, and holds the reader
 //! back when one of them falls behind.
 
 use std::ops::Range;
@@ -16,6 +17,7 @@ use std::thread::ScopedJoinHandle;
 
 use super::Cx;
 use super::map::Map;
+use super::verify::Pieces;
 use super::writer::Writer;
 use crate::digest::Digest;
 use crate::disk::Bmap;
@@ -73,6 +75,7 @@ pub(super) fn pass(
     mut input: Input,
     map: &mut Map<'_>,
     writer: &mut Writer<'_>,
+    pieces: &mut Pieces,
     wanted: &(dyn Fn(u64) -> bool + Sync),
 ) -> Result<Passed> {
     let (give_back, pool) = channel();
@@ -89,6 +92,11 @@ pub(super) fn pass(
         if let Some(bmap) = bmap {
             let name = input.name().to_string();
             outlets.push(Outlet::start(scope, move |chunks| check_sums(&name, bmap, &chunks)));
+        }
+        if cx.job.verify {
+            outlets.push(Outlet::start(scope, |chunks: Receiver<Arc<Chunk>>| {
+                chunks.iter().try_for_each(|chunk| pieces.take(cx, &chunk))
+            }));
         }
         outlets.push(Outlet::start(scope, |chunks: Receiver<Arc<Chunk>>| {
             chunks.iter().try_for_each(|chunk| writer.take(&chunk))
@@ -145,6 +153,10 @@ impl Reader<'_, '_> {
     fn run(&mut self, outlets: &[Outlet<'_>]) -> Result<()> {
         while let Some(from) = self.map.next(self.input.position()) {
             self.cx.check_stop(self.input.position())?;
+            // Only a block map's checksums need the rest.
+            if from >= self.cx.region.end && matches!(self.map, Map::Known(_)) {
+                return Ok(());
+            }
             let start = from / CHUNK * CHUNK;
             // Every buffer comes back, whatever becomes of the thread that has it.
             let Ok(buffer) = self.pool.recv() else { return Ok(()) };

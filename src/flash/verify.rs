@@ -9,8 +9,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Cx;
-use super::pass::CHUNK;
-use crate::error::Result;
+use super::pass::{CHUNK, Chunk};
+use crate::error::{Error, Result};
 use crate::progress::Unit;
 use crate::target::Buffer;
 
@@ -23,7 +23,7 @@ pub(super) struct Piece {
     /// Its runs in [`Pieces::runs`].
     runs: Range<usize>,
     /// BLAKE3 of their bytes, one after the other.
-    pub(super) hash: [u8; 32],
+    hash: [u8; 32],
 }
 
 /// Everything that has to be on the drive, ascending.
@@ -31,16 +31,36 @@ pub(super) struct Piece {
 pub(super) struct Pieces {
     pub(super) list: Vec<Piece>,
     runs: Vec<Range<u64>>,
+    /// True once all are known: from then on the image may not change.
+    pub(super) complete: bool,
 }
 
 impl Pieces {
-    /// Adds the runs of one window behind all others.
-    pub(super) fn push(&mut self, runs: &[Range<u64>], hash: [u8; 32]) {
-        if !runs.is_empty() {
+    /// Takes what of a chunk has to be on the drive; the head is compared in another way.
+    pub(super) fn take(&mut self, cx: &Cx<'_>, chunk: &Chunk) -> Result<()> {
+        let body = chunk.runs.iter().map(|run| run.start.max(cx.head_end())..run.end);
+        let body: Vec<Range<u64>> = body.filter(|run| run.start < run.end).collect();
+        let mut hasher = blake3::Hasher::new();
+        for run in &body {
+            hasher.update(chunk.bytes(run));
+        }
+        let hash = *hasher.finalize().as_bytes();
+        if self.complete {
+            let known = self.index(chunk.start).map(|index| self.list[index].hash);
+            return match known {
+                Some(known) if known != hash => {
+                    Err(Error::new("the image changed while it was being written")
+                        .hint("flash it again when nothing writes to it any more"))
+                }
+                _ => Ok(()),
+            };
+        }
+        if !body.is_empty() {
             let first = self.runs.len();
-            self.runs.extend_from_slice(runs);
+            self.runs.extend(body);
             self.list.push(Piece { runs: first..self.runs.len(), hash });
         }
+        Ok(())
     }
 
     /// The runs of a piece.
@@ -54,27 +74,27 @@ impl Pieces {
     }
 
     /// The piece in a window.
-    pub(super) fn index(&self, window: u64) -> Option<usize> {
+    fn index(&self, window: u64) -> Option<usize> {
         let index = self.list.partition_point(|piece| self.runs[piece.runs.start].start < window);
         (index < self.list.len() && self.window(index) == window).then_some(index)
     }
-
-    /// All bytes.
-    pub(super) fn bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.end - run.start).sum()
-    }
 }
 
-/// Reads the pieces at `indices` back and gives those that differ, ascending.
-pub(super) fn differing(cx: &Cx<'_>, pieces: &Pieces, indices: &[usize]) -> Result<Vec<usize>> {
+/// Reads everything back and gives the pieces that differ, ascending.
+pub(super) fn differing(cx: &Cx<'_>, pieces: &Pieces) -> Result<Vec<usize>> {
     cx.drop_cache()?;
     let len = |index: usize| pieces.runs(index).iter().map(|run| run.end - run.start).sum::<u64>();
-    let total = indices.iter().map(|index| len(*index)).sum();
+    let count = pieces.list.len();
+    let total = (0..count).map(len).sum();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let bad = Mutex::new(Vec::new());
     let read = || -> Result<()> {
         let mut buffer = Buffer::new(CHUNK as usize);
-        while let Some(&index) = indices.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return Ok(());
+            }
             cx.check_stop(pieces.window(index))?;
             if hash(cx, pieces.runs(index), &mut buffer)? != pieces.list[index].hash {
                 bad.lock().unwrap_or_else(PoisonError::into_inner).push(index);
@@ -82,7 +102,6 @@ pub(super) fn differing(cx: &Cx<'_>, pieces: &Pieces, indices: &[usize]) -> Resu
             let done = done.fetch_add(len(index), Ordering::Relaxed) + len(index);
             cx.progress.count("verifying", done, Some(total), Unit::Bytes);
         }
-        Ok(())
     };
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(read)).collect();

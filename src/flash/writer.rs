@@ -7,9 +7,10 @@
 use std::ops::Range;
 
 use super::Cx;
+use super::journal::Journal;
 use super::pass::{CHUNK, Chunk};
-use super::verify::{Piece, Pieces, read_full};
-use crate::error::{Error, Result};
+use super::verify::read_full;
+use crate::error::Result;
 use crate::target::Buffer;
 
 /// Bytes that are held back.
@@ -17,7 +18,7 @@ pub(super) const HEAD: u64 = 1 << 20;
 /// Bytes compared and written at once where only differences are written: the block of most filesystems.
 const GRAIN: u64 = 4096;
 /// Bytes after which the drive is asked to have everything: what a pulled plug can cost.
-const SYNC: u64 = 256 << 20;
+const SYNC: u64 = 64 << 20;
 /// Places remembered for a message.
 const REMEMBER: usize = 16;
 
@@ -28,11 +29,17 @@ pub(super) struct Writer<'a> {
     compare: bool,
     /// What was held back: offset and bytes.
     head: Vec<(u64, Vec<u8>)>,
-    /// What has to be on the drive, the head aside.
-    pub(super) pieces: Pieces,
-    /// True once the first pass is over: then pieces are known and bytes may not have changed.
-    pub(super) again: bool,
+    /// Bytes that have to be on the drive.
+    pub(super) mapped: u64,
+    /// True once the first pass is over.
+    again: bool,
     cleared: bool,
+    /// Says on the drive how far it is.
+    journal: Option<Journal>,
+    /// True while the drive has a journal.
+    journaled: bool,
+    /// Where the last chunk ends that was written.
+    done: u64,
     /// Bytes handed to the drive.
     pub(super) written: u64,
     unsynced: u64,
@@ -47,9 +54,12 @@ impl<'a> Writer<'a> {
             cx,
             compare,
             head: Vec::new(),
-            pieces: Pieces::default(),
+            mapped: 0,
             again: false,
             cleared: false,
+            journal: None,
+            journaled: false,
+            done: 0,
             written: 0,
             unsynced: 0,
             differed: Vec::new(),
@@ -57,17 +67,20 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Keeps a journal. With `done` bytes on the drive already it goes on from there.
+    pub(super) fn keep(&mut self, journal: Journal, done: u64) {
+        self.journal = Some(journal);
+        self.done = done;
+        self.journaled = done > 0;
+        // Cleared when that was begun.
+        self.cleared = done > 0;
+    }
+
     /// From now on reads first: what differs is written again.
     pub(super) fn repair(&mut self) {
         self.compare = true;
         self.again = true;
         self.differed.clear();
-    }
-
-    /// Bytes that have to be on the drive.
-    pub(super) fn mapped(&self) -> u64 {
-        let head: usize = self.head.iter().map(|(_, bytes)| bytes.len()).sum();
-        self.pieces.bytes() + head as u64
     }
 
     pub(super) fn take(&mut self, chunk: &Chunk) -> Result<()> {
@@ -82,16 +95,8 @@ impl<'a> Writer<'a> {
                 body.push(cut..run.end);
             }
         }
-        let mut hasher = blake3::Hasher::new();
-        for run in &body {
-            hasher.update(chunk.bytes(run));
-        }
-        let hash = *hasher.finalize().as_bytes();
         if !self.again {
-            self.pieces.push(&body, hash);
-        } else if self.pieces.find(chunk.start).is_some_and(|piece| piece.hash != hash) {
-            return Err(Error::new("the image changed while it was being written")
-                .hint("flash it again when nothing writes to it any more"));
+            self.mapped += chunk.runs.iter().map(|run| run.end - run.start).sum::<u64>();
         }
         if chunk.write {
             if !self.compare {
@@ -100,6 +105,24 @@ impl<'a> Writer<'a> {
             for run in &body {
                 self.put(run.start, chunk.bytes(run))?;
             }
+            self.done = chunk.start + CHUNK;
+            if self.unsynced >= SYNC {
+                self.leave()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that everything so far is on the drive, and says so in the journal.
+    pub(super) fn leave(&mut self) -> Result<()> {
+        self.sync()?;
+        if self.again || self.done == 0 {
+            return Ok(());
+        }
+        let block = self.journal.as_ref().and_then(|journal| journal.block(self.cx, self.done));
+        if let Some((place, block)) = block {
+            self.write_all(place, &block)?;
+            self.journaled = true;
         }
         Ok(())
     }
@@ -150,7 +173,7 @@ impl<'a> Writer<'a> {
         }
         self.written += done as u64;
         self.unsynced += done as u64;
-        if self.unsynced >= SYNC { self.sync() } else { Ok(()) }
+        Ok(())
     }
 
     /// Waits until the drive has everything.
@@ -164,6 +187,11 @@ impl<'a> Writer<'a> {
         let head = std::mem::take(&mut self.head);
         // From here on every block may be the one that makes it boot.
         self.cleared = true;
+        if self.journaled
+            && let Some((place, zeros)) = Journal::cleared(self.cx)
+        {
+            self.write_all(place, &zeros)?;
+        }
         for attempt in 0.. {
             self.differed.clear();
             for (offset, bytes) in &head {
@@ -208,11 +236,4 @@ fn differences(offset: u64, bytes: &[u8], there: &[u8]) -> Vec<Range<usize>> {
 /// The first byte within `span` that is not as it is `there`.
 fn first_difference(bytes: &[u8], there: &[u8], span: &Range<usize>) -> usize {
     span.clone().find(|&at| there.get(at) != Some(&bytes[at])).unwrap_or(span.start)
-}
-
-/// A piece by the window that it lies in.
-impl Pieces {
-    fn find(&self, window: u64) -> Option<&Piece> {
-        self.index(window).map(|index| &self.list[index])
-    }
 }

@@ -15,9 +15,9 @@ mod spool;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,6 +44,7 @@ pub struct Input {
     /// Plain bytes read or skipped so far.
     position: u64,
     size: Option<u64>,
+    identity: Option<Digest>,
     stored: Stored,
 }
 
@@ -79,20 +80,24 @@ impl Input {
             Origin::File(path) => {
                 let file = fsx::open(path)?;
                 let failed = |cause: io::Error| fsx::io_error("read", path, &cause);
-                let kind = file.metadata().map_err(failed)?.file_type();
+                let meta = file.metadata().map_err(failed)?;
+                let kind = meta.file_type();
                 if kind.is_dir() {
                     return Err(Error::usage(format!("cannot read `{name}`")).caused_by("it is a directory"));
                 }
                 if kind.is_fifo() || kind.is_char_device() {
                     return Self::from_reader(name, Patient::new(file), stored);
                 }
-                Self::from_file(name, file, stored).map_err(failed)?
+                let identity = identity(&file, &meta).map_err(failed)?;
+                let input = Self::from_file(name, file, stored).map_err(failed)?;
+                input.map(|input| Input { identity: Some(identity), ..input })
             }
             Origin::Stdin => Self::from_reader(name, Patient::new(io::stdin()), stored),
             Origin::Url(url) => {
                 let stream = HttpStream::open(url, &Patience::default())?;
                 let stored = Stored { total: stream.total(), ..stored };
-                Self::from_reader(name, stream, stored)
+                let identity = stream.identity();
+                Ok(Input { identity, ..Self::from_reader(name, stream, stored)? })
             }
         }
     }
@@ -106,7 +111,7 @@ impl Input {
         let stored = Stored { total: Some(total), ..stored };
         if format == Format::Raw && stored.hasher.is_none() {
             let (stream, size) = (Stream::File(file), Some(total));
-            return Ok(Ok(Input { name, format, stream, position: 0, size, stored }));
+            return Ok(Ok(Input { name, format, stream, position: 0, size, identity: None, stored }));
         }
         let size = match format {
             Format::Raw => Some(total),
@@ -120,9 +125,15 @@ impl Input {
     fn from_reader(name: String, reader: impl Read + Send + 'static, stored: Stored) -> Result<Self> {
         let counted = Counted { inner: reader, stored: stored.clone() };
         match decompress(counted) {
-            Ok((format, plain)) => {
-                Ok(Input { name, format, stream: Stream::Plain(plain), position: 0, size: None, stored })
-            }
+            Ok((format, plain)) => Ok(Input {
+                name,
+                format,
+                stream: Stream::Plain(plain),
+                position: 0,
+                size: None,
+                identity: None,
+                stored,
+            }),
             Err(cause) => Err(error(&name, Format::Raw, 0, cause)),
         }
     }
@@ -141,6 +152,12 @@ impl Input {
     /// of a Zstandard file that says so. It is a promise to be checked, no more.
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// Equal when it is, as far as can be told without reading it all, the same image again: by size, time and first
+    /// bytes of a file, by what a server says about it. Of a pipe nothing can be told.
+    pub fn identity(&self) -> Option<Digest> {
+        self.identity
     }
 
     /// Plain bytes read or skipped so far.
@@ -226,6 +243,14 @@ fn error(name: &str, format: Format, position: u64, cause: io::Error) -> Error {
         error = error.caused_by(format!("the first {position} bytes of the image were read well"));
     }
     error.hint("fetch it again, and compare its SHA-256 with the one that its maker gives")
+}
+
+/// What a file is, as far as a glance tells.
+fn identity(file: &File, meta: &Metadata) -> io::Result<Digest> {
+    let mut first = vec![0; SKIP];
+    let n = read_at(file, &mut first, 0)?;
+    let fields = [meta.len(), meta.mtime() as u64, meta.mtime_nsec() as u64].map(u64::to_le_bytes);
+    Ok(Digest::of_fields(fields.iter().map(<[u8; 8]>::as_slice).chain([&first[..n]])))
 }
 
 /// Like `FileExt::read_at`, but fills the buffer as far as the file goes.

@@ -39,6 +39,10 @@ pub struct FlashOptions {
     pub verify: bool,
     /// Write only what differs.
     pub minimize: bool,
+    /// Write one partition only.
+    pub partition: Option<String>,
+    /// Go on where an earlier run stopped.
+    pub resume: bool,
 }
 
 /// What was written.
@@ -226,6 +230,8 @@ impl Work<'_> {
             sha256: self.beside.sha256,
             verify: self.options.verify,
             minimize: self.options.minimize,
+            partition: self.options.partition.as_deref(),
+            resume: self.options.resume,
         };
         let reason = format!("`{}` to `{name}`", self.options.image);
         self.progress.event(&Event::StageStarted { stage: "flash", reason: &reason });
@@ -264,6 +270,8 @@ mod tests {
             key: None,
             verify: true,
             minimize: false,
+            partition: None,
+            resume: false,
         };
         change(&mut options);
         let error = flash_on(&tree.host(), &options, ask, &Silent).unwrap_err().to_string();

@@ -5,6 +5,8 @@ mod faults;
 mod files;
 mod known;
 mod maps;
+mod parts;
+mod resume;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -62,6 +64,8 @@ struct Bench {
     sha256: Option<Digest>,
     verify: bool,
     minimize: bool,
+    partition: Option<String>,
+    resume: bool,
     ears: Ears,
 }
 
@@ -77,6 +81,8 @@ impl Bench {
             sha256: None,
             verify: true,
             minimize: false,
+            partition: None,
+            resume: false,
             ears: Ears::default(),
         }
     }
@@ -100,6 +106,8 @@ impl Bench {
             sha256: self.sha256,
             verify: self.verify,
             minimize: self.minimize,
+            partition: self.partition.as_deref(),
+            resume: self.resume,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::{Failure, Head, Patience, Told, failed, head, next, request, wait};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// The bytes of one file, in order, once.
@@ -88,6 +89,12 @@ impl Stream {
     /// Bytes of the whole file, when the server tells.
     pub fn total(&self) -> Option<u64> {
         self.total
+    }
+
+    /// Equal for the same file, when the server has a name for its content.
+    pub fn identity(&self) -> Option<Digest> {
+        let etag = self.etag.as_ref()?;
+        Some(Digest::of_fields([self.url.as_bytes(), etag.as_bytes()]))
     }
 
     /// The next bytes into `chunk`; false at the end.

@@ -1,0 +1,132 @@
+//! Rewriting one partition of a card that was flashed before.
+
+use std::io;
+use std::ops::Range;
+
+use super::Cx;
+use crate::error::{Error, Result};
+use crate::image::table::{self, Kind, Partition, Table};
+use crate::image::{ReadAt, ext::Ext, fat::Fat};
+use crate::input::Input;
+use crate::target::{Buffer, Target};
+
+/// Bytes of the image that hold its table.
+const FRONT: usize = 4 << 20;
+
+/// Where the partition `wanted`, a number or a name, lies: on the drive and in the image alike, or it is refused.
+pub(super) fn find(cx: &Cx<'_>, wanted: &str) -> Result<Range<u64>> {
+    if !cx.job.origin.repeatable() {
+        return Err(Error::usage("`--partition` takes an image that can be read twice")
+            .hint("give it as a file, not through a pipe"));
+    }
+    let mut input = Input::open(cx.job.origin)?;
+    let mut front = vec![0; FRONT];
+    let n = input.read(&mut front)?;
+    front.truncate(n);
+    let failed = |cause: io::Error| cx.drive_error("read", 0, &cause);
+    let image = table::read(&front[..]).map_err(failed)?;
+    let drive = table::read(&OnDrive(cx.target)).map_err(failed)?;
+    compare(cx, &image, &drive)?;
+    let number = match wanted.parse() {
+        Ok(number) => number,
+        Err(_) => by_name(cx, wanted, &drive)?,
+    };
+    let of =
+        |table: &Table| table.contents().find(|partition| partition.number == number).map(Partition::range);
+    match (of(&image), of(&drive)) {
+        (Some(range), Some(_)) => Ok(range),
+        _ => Err(unknown(cx, wanted, &drive)),
+    }
+}
+
+/// Every partition of the image must be on the drive, at the same place; one that grew there is fine.
+fn compare(cx: &Cx<'_>, image: &Table, drive: &Table) -> Result<()> {
+    let about = || Error::new(format!("`{}` is not laid out like `{}`", cx.job.target, cx.job.origin));
+    let whole = "flash the whole image, without `--partition`";
+    if image.kind == Kind::None || image.kind != drive.kind {
+        let (has, wants) = (drive.kind.name(), image.kind.name());
+        return Err(about().caused_by(format!("the drive has {has}, the image has {wants}")).hint(whole));
+    }
+    for partition in image.contents() {
+        let (range, what) = (partition.range(), partition.describe());
+        let Some(there) = drive.contents().find(|there| there.number == partition.number) else {
+            return Err(about().caused_by(format!("the drive has no {what}")).hint(whole));
+        };
+        let there = there.range();
+        if there.start != range.start || there.end < range.end {
+            return Err(about()
+                .caused_by(format!(
+                    "{what} takes the bytes {} to {} of the image, and {} to {} of the drive",
+                    range.start, range.end, there.start, there.end
+                ))
+                .hint(whole));
+        }
+    }
+    Ok(())
+}
+
+/// By the name in a GPT, or else by the label of the filesystem that is there now.
+fn by_name(cx: &Cx<'_>, wanted: &str, drive: &Table) -> Result<u32> {
+    let is_wanted = |name: &str| name.eq_ignore_ascii_case(wanted);
+    let mut found: Vec<u32> = drive.contents().filter(|it| is_wanted(&it.name)).map(|it| it.number).collect();
+    if found.is_empty() {
+        let labelled = |it: &&Partition| label(cx.target, it.start.0).is_some_and(|label| is_wanted(&label));
+        found = drive.contents().filter(labelled).map(|it| it.number).collect();
+    }
+    match found[..] {
+        [number] => Ok(number),
+        [] => Err(unknown(cx, wanted, drive)),
+        _ => Err(Error::usage(format!("`{}` has {} partitions `{wanted}`", cx.job.target, found.len()))
+            .hint("give the number instead")),
+    }
+}
+
+fn unknown(cx: &Cx<'_>, wanted: &str, drive: &Table) -> Error {
+    let target = cx.target;
+    let all: Vec<String> = drive
+        .contents()
+        .map(|it| {
+            match Some(it.name.clone()).filter(|name| !name.is_empty()).or_else(|| label(target, it.start.0))
+            {
+                Some(name) => format!("{} `{}`", it.number, name.escape_debug()),
+                None => it.number.to_string(),
+            }
+        })
+        .collect();
+    Error::usage(format!("`{}` has no partition `{}`", cx.job.target, wanted.escape_debug()))
+        .hint(format!("it has {}", all.join(", ")))
+}
+
+/// The label of the filesystem that starts at `at`.
+fn label(target: &dyn Target, at: u64) -> Option<String> {
+    let volume = OnDrive(target).read_some_at(at, 4096).ok()?;
+    let label = match Fat::parse(&volume) {
+        Some(fat) => fat.label,
+        None => Ext::parse(volume.get(1024..)?)?.label,
+    };
+    Some(label).filter(|label| !label.is_empty())
+}
+
+/// A drive as the table's reader wants it.
+struct OnDrive<'a>(&'a dyn Target);
+
+impl ReadAt for OnDrive<'_> {
+    fn len(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_exact_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut buffer = Buffer::new(bytes.len());
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.0.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => done += n,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        bytes.copy_from_slice(&buffer);
+        Ok(())
+    }
+}
