@@ -86,6 +86,12 @@ impl DataDirs {
         Ok(BUILTIN.iter().find(|file| file.name == name.as_str()).map(BuiltinFile::open))
     }
 
+    /// Where the user's file of that name is; `None` for one that is not there or is compiled in.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let name = TreePath::new(name).ok()?;
+        self.dirs.iter().map(|dir| dir.join(name.as_str())).find(|path| path.is_file())
+    }
+
     /// All files below a directory, by their path from that directory; user files hide built-in ones.
     pub fn below(&self, dir: &str) -> Result<BTreeMap<String, DataFile>> {
         let dir = TreePath::new(dir)?;

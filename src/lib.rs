@@ -22,6 +22,7 @@ pub mod filesystem;
 pub mod flash;
 pub mod fsx;
 pub mod image;
+pub mod import;
 pub mod input;
 pub mod interrupt;
 pub mod kernel;

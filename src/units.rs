@@ -24,6 +24,17 @@ impl ByteSize {
     pub fn align_up(self, unit: ByteSize) -> Self {
         ByteSize(self.0.div_ceil(unit.0) * unit.0)
     }
+
+    /// Without rounding, as a profile takes it: `8K`, `4M`, `1234`.
+    pub fn exact(self) -> String {
+        match [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")]
+            .iter()
+            .find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit))
+        {
+            Some((unit, letter)) => format!("{}{letter}", self.0 / unit),
+            None => self.0.to_string(),
+        }
+    }
 }
 
 impl FromStr for ByteSize {
@@ -124,5 +135,8 @@ mod tests {
         assert!("99999999999999T".parse::<ByteSize>().is_err());
         assert_eq!(ByteSize(8192).to_string(), "8 KiB");
         assert_eq!(ByteSize(64_487_424).to_string(), "61.5 MiB");
+        assert_eq!(ByteSize(8192).exact(), "8K");
+        assert_eq!(ByteSize(1 << 40).exact(), "1024G");
+        assert_eq!(ByteSize(8704).exact(), "8704");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::raw::{Content, PartitionSize, RawBlob, RawDisk, RawPartition};
 use super::resolve::Context;
-use super::text::At;
+use super::text::{At, Place};
 use super::{Blob, Disk, FileRef, Fill, Partition};
 use crate::boot::{BootSpec, ChainName};
 use crate::disk::{DiskSpec, PartitionType, Table};
@@ -42,6 +42,9 @@ pub fn resolve(raw: RawDisk, firmware: &Firmware, cx: &Context<'_>) -> Result<Di
         .into_iter()
         .map(|raw| blob(raw.value, &partitions, firmware, cx))
         .collect::<Result<_>>()?;
+    for (partition, place) in partitions.iter().zip(&names) {
+        check_after(partition, place, &blobs)?;
+    }
     for (partition, place) in partitions.iter().zip(names) {
         let name = &partition.name;
         let sizeless = partition.size.is_none() && partition.fill == Fill::Empty;
@@ -91,6 +94,27 @@ pub fn check_contents(disk: &Disk, boot: &At<BootSpec>, cx: &Context<'_>) -> Res
     Ok(())
 }
 
+/// What a partition comes behind is a blob outside all partitions, and means nothing beside an offset.
+fn check_after(partition: &Partition, place: &Place, blobs: &[Blob]) -> Result<()> {
+    let Some(after) = &partition.after else { return Ok(()) };
+    let name = &partition.name;
+    if partition.offset.is_some() {
+        return Err(place
+            .error(format!("partition `{name}` has both an `offset` and `after`"), "this one")
+            .hint("leave one of the two out"));
+    }
+    let outside = || blobs.iter().filter(|blob| blob.partition.is_none()).map(|blob| blob.name.as_str());
+    if outside().any(|blob| blob == after) {
+        return Ok(());
+    }
+    let error =
+        place.error(format!("partition `{name}` comes after a blob `{after}` that is not there"), "this one");
+    Err(match nearest(after, outside()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint("name a `[[disk.blob]]` outside the partitions"),
+    })
+}
+
 fn check_align(at: &At<ByteSize>) -> Result<()> {
     if at.value.0 > 0 && at.value.0.is_multiple_of(512) {
         return Ok(());
@@ -128,6 +152,7 @@ fn partition(raw: RawPartition, table: Table, firmware: &Firmware, cx: &Context<
         size: raw.size.map(|size| size.value),
         room: raw.room.map(|room| room.value),
         offset: raw.offset.map(|offset| offset.value),
+        after: raw.after.map(|after| after.value),
         align: raw.align.map(|align| align.value),
         bootable: raw.bootable,
         attributes: raw.attributes,

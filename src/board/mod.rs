@@ -15,7 +15,7 @@ pub mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -164,6 +164,8 @@ pub struct Partition {
     pub room: Option<ByteSize>,
     /// Fixed offset.
     pub offset: Option<ByteSize>,
+    /// The blob that it comes behind when it has no offset.
+    pub after: Option<String>,
     /// Alignment instead of the disk's.
     pub align: Option<ByteSize>,
     /// Bootable.
@@ -252,6 +254,14 @@ impl Disk {
     /// Reads the disk of a profile that need not say anything else, for images made of files alone.
     pub fn load(profile: &str, dirs: &DataDirs) -> Result<Disk> {
         resolve::disk_alone(find::load(profile, dirs)?, dirs)
+    }
+
+    /// The same with its files looked up in `inputs`, and what the profile consists of.
+    pub fn load_with(profile: &str, inputs: &Path, dirs: &DataDirs) -> Result<(Disk, Vec<DataFile>)> {
+        let mut loaded = find::load(profile, dirs)?;
+        loaded.base = Some(inputs.to_owned());
+        let files = loaded.files.clone();
+        Ok((resolve::disk_alone(loaded, dirs)?, files))
     }
 }
 

@@ -190,6 +190,8 @@ pub struct RawPartition {
     pub room: Option<At<ByteSize>>,
     /// Fixed offset from the start of the disk.
     pub offset: Option<At<ByteSize>>,
+    /// The blob that it comes behind when it has no `offset`; by default only what is declared before it.
+    pub after: Option<At<String>>,
     /// Alignment of this partition instead of the disk's.
     pub align: Option<At<ByteSize>>,
     /// Byte that everything behind a raw `file` reads as, e.g. `0xff`; by default it is not written.

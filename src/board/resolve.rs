@@ -188,7 +188,13 @@ fn defconfig_name(name: &At<String>, cx: &Context<'_>) -> Result<String> {
     if !name.value.contains('/') && !name.value.ends_with(".config") {
         return Ok(name.value.clone());
     }
-    let path = cx.host(&name.value);
+    let mut path = cx.host(&name.value);
+    // Beside a profile that was found by its name, as fragments are.
+    if !path.is_file()
+        && let Some(found) = cx.dirs.path(&format!("boards/{}", name.value))
+    {
+        path = found;
+    }
     let path = std::path::absolute(&path).map_err(|cause| crate::fsx::io_error("find", &path, &cause))?;
     if !path.is_file() {
         return Err(name

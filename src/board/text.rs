@@ -14,11 +14,36 @@ use serde::{Deserialize, Deserializer};
 use crate::data::DataFile;
 use crate::error::{Error, Result, nearest};
 
-/// A profile's text and the name to show for it.
+/// A file's text and the name to show for it.
 #[derive(Debug)]
-struct Text {
+pub struct Text {
     shown: String,
     text: String,
+}
+
+impl Text {
+    /// `shown` is what errors call the file.
+    pub fn new(shown: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Text { shown: shown.into(), text: text.into() })
+    }
+
+    /// What errors call the file.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The bytes `span` of it, which start and end between characters.
+    pub fn place(self: &Arc<Self>, span: Range<usize>) -> Place {
+        Place { text: Arc::clone(self), span }
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
 }
 
 thread_local! {
@@ -78,11 +103,9 @@ impl<T> Deref for At<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let spanned = toml::Spanned::<T>::deserialize(deserializer)?;
-        let text = CURRENT
-            .with_borrow(Clone::clone)
-            .unwrap_or_else(|| Arc::new(Text { shown: String::new(), text: String::new() }));
-        let span = spanned.span();
-        Ok(At { value: spanned.into_inner(), place: Place { text, span } })
+        let text = CURRENT.with_borrow(Clone::clone).unwrap_or_else(|| Text::new("", ""));
+        let place = text.place(spanned.span());
+        Ok(At { value: spanned.into_inner(), place })
     }
 }
 
@@ -106,7 +129,7 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for At<T> {
 
 /// Parses a TOML file.
 pub fn parse<T: DeserializeOwned>(file: &DataFile) -> Result<T> {
-    let text = Arc::new(Text { shown: file.shown.clone(), text: file.text()?.to_string() });
+    let text = Text::new(&file.shown, file.text()?);
     let before = CURRENT.replace(Some(Arc::clone(&text)));
     let parsed = toml::from_str(&text.text);
     CURRENT.set(before);

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Result;
 use crate::ui::Ui;
 
+mod assemble;
 mod board_args;
 mod boards;
 mod build;
@@ -17,6 +18,7 @@ mod doctor;
 mod flash;
 mod generate;
 mod image;
+mod import;
 mod plan;
 mod run;
 mod test;
@@ -75,6 +77,11 @@ enum Command {
     /// Look into finished images, check, compare and sign them
     #[command(subcommand)]
     Image(image::Image),
+    /// Make an image of a layout and files that are there already
+    Assemble(assemble::Assemble),
+    /// Bring a board or a disk layout along from genimage or Buildroot
+    #[command(subcommand)]
+    Import(import::Import),
     /// Move the sources pinned in bimg.lock to their newest
     Update(update::Update),
     /// Print a completion script or the manual pages
@@ -111,6 +118,8 @@ impl Cli {
             Command::Doctor(command) => command.run(ui),
             Command::Boards(command) => command.run(ui),
             Command::Image(command) => command.run(ui),
+            Command::Assemble(command) => command.run(ui),
+            Command::Import(command) => command.run(ui),
             Command::Update(command) => command.run(ui),
             Command::Generate(command) => command.run(),
         }

@@ -67,9 +67,9 @@ pub(super) fn gpt_entries_end(spec: &DiskSpec) -> u64 {
     if spec.table.has_gpt() { spec.gpt_location.0 + GPT_ENTRIES } else { 0 }
 }
 
-/// Bytes of the GPT's copy at the end.
+/// Bytes of the GPT's copy at the end, which stay free when it has none: a tool may add it.
 fn tail(spec: &DiskSpec) -> u64 {
-    if spec.table.has_gpt() && spec.gpt_backup { GPT_TAIL } else { 0 }
+    if spec.table.has_gpt() { GPT_TAIL } else { 0 }
 }
 
 fn align_of(spec: &DiskSpec, partition: &PartitionSpec) -> u64 {
@@ -214,7 +214,11 @@ fn place(spec: &DiskSpec, mut sizes: Vec<u64>, areas: &mut Vec<Area>) -> Result<
             }
             None if partition.size == Size::Rest => continue,
             None => {
-                let start = free_place(spec, partition, cursor, sizes[index], areas);
+                let behind = partition.after.as_ref().and_then(|name| {
+                    spec.blobs.iter().find(|blob| blob.name == *name && blob.partition.is_none())
+                });
+                let behind = behind.map_or(0, |blob| blob.offset.0 + blob.len());
+                let start = free_place(spec, partition, cursor.max(behind), sizes[index], areas);
                 take(spec, partition, start, sizes[index], areas);
                 cursor = start + sizes[index];
                 start

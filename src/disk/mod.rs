@@ -142,6 +142,8 @@ pub struct PartitionSpec {
     pub attributes: Vec<Attribute>,
     /// Fixed offset; by default the next free aligned one.
     pub offset: Option<ByteSize>,
+    /// The blob that it comes behind when it has no offset; by default only what is declared before it.
+    pub after: Option<String>,
     /// Alignment instead of the disk's.
     pub align: Option<ByteSize>,
     /// Size.
@@ -168,6 +170,7 @@ impl PartitionSpec {
             bootable: false,
             attributes: Vec::new(),
             offset: None,
+            after: None,
             align: None,
             size: Size::Auto { room: ByteSize(0) },
             uuid: None,

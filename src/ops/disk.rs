@@ -54,6 +54,7 @@ pub fn spec(
             bootable: partition.bootable,
             attributes: partition.attributes.clone(),
             offset: partition.offset,
+            after: partition.after.clone(),
             align: partition.align,
             size: match partition.size {
                 Some(PartitionSize::Fixed(size)) => Size::Fixed(size),

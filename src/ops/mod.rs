@@ -7,6 +7,7 @@
 //! an image -> a drive              flash.rs
 //! ```
 
+mod assemble;
 mod build;
 pub mod disk;
 mod doctor;
@@ -16,6 +17,7 @@ mod firmware;
 mod flash;
 mod image;
 mod image_file;
+mod import;
 mod manifest;
 mod rootfs;
 mod sources;
@@ -23,6 +25,7 @@ mod update;
 
 use clap::ValueEnum;
 
+pub use assemble::assemble;
 pub use build::{Built, build};
 pub use doctor::doctor;
 pub use emulate::{TestOptions, Tested, run, test};
@@ -30,6 +33,7 @@ pub use facts::plan;
 pub use flash::{FlashOptions, Flashed, drives, flash};
 pub use image::check_layout;
 pub use image_file::{Compared, Keys, Listed, Place, cat, diff, extract, inspect, list, verify};
+pub use import::{Target, import_buildroot, import_genimage};
 pub use update::update;
 
 use crate::board::Board;
