@@ -89,7 +89,7 @@ mod arrives {
         project.shell(
             "cd images && xz -T1 --block-size=1MiB -k x.img && zstd -q x.img && gzip -k x.img && bzip2 -k x.img",
         );
-        let host = server::start_files(project.path("images"));
+        let host = server::start_files(project.path("images"), "404 Not Found");
         for name in ["x.img", "x.img.xz", "x.img.zst", "x.img.gz", "x.img.bz2"] {
             let path = format!("images/{name}");
             flash(&project, &[&path, "from-file.img"]).ok();
@@ -189,16 +189,75 @@ mod checks {
     }
 }
 
+mod from_a_server {
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_is_checked_as_well() {
+        let project = built();
+        let url =
+            format!("http://{}/acme.img", server::start_files(project.path("out/acme"), "404 Not Found"));
+        flash(&project, &[&url, "card.img"]).ok();
+        project.shell("cmp out/acme/acme.img card.img && rm card.img");
+        project.edit("out/acme/acme.img.bmap", "<ImageSize>", "<ImageSize> ");
+        let outcome = flash(&project, &[&url, "card.img"]);
+        let start = format!("error: `{url}.bmap` is not the file that `SHA256SUMS` lists\n");
+        assert!(outcome.stderr.starts_with(&start), "{}", outcome.stderr);
+        assert!(!project.path("card.img").exists());
+    }
+
+    #[test]
+    fn servers_that_are_not_plain_about_what_they_do_not_have() {
+        let project = plain();
+        for status in ["403 Forbidden", "410 Gone"] {
+            let url = format!("http://{}/x.img", server::start_files(project.path("images"), status));
+            flash(&project, &["--yes", &url, "card.img"]).ok();
+            project.shell("cmp images/x.img card.img");
+        }
+        project.write("images/SHA256SUMS", "\n<!DOCTYPE html>\n<title>Not here</title>\n");
+        let url = format!("http://{}/x.img", server::start_files(project.path("images"), "404 Not Found"));
+        flash(&project, &["--yes", &url, "card.img"]).ok();
+        // In a file of one's own it is a mistake.
+        assert_fails(
+            &flash(&project, &["--yes", "images/x.img", "card.img"]),
+            1,
+            "error: cannot understand `images/SHA256SUMS`\n  \
+             caused by: line 2 is no SHA-256 with a file name\n\nhint: it should be as `sha256sum` writes it\n",
+        );
+    }
+
+    #[test]
+    fn a_signature_of_the_image_itself() {
+        let project = plain();
+        let pair = signatures::key(&project);
+        signatures::sign(&project, &pair, "images/x.img");
+        let url = format!("http://{}/x.img", server::start_files(project.path("images"), "404 Not Found"));
+        assert_fails(
+            &flash(&project, &["--key", "my.pub", &url, "card.img"]),
+            1,
+            &format!(
+                "error: cannot check `{url}.minisig`\n  caused by: it signs the image itself, all of which has \
+                 to be read before anything is written\n\n\
+                 hint: download the image first, or have `SHA256SUMS` signed\n"
+            ),
+        );
+        project.shell("cd images && sha256sum x.img > SHA256SUMS");
+        signatures::sign(&project, &pair, "images/SHA256SUMS");
+        flash(&project, &["--key", "my.pub", &url, "card.img"]).ok();
+        project.shell("cmp images/x.img card.img");
+    }
+}
+
 mod signatures {
     use super::*;
 
-    fn sign(project: &Project, pair: &minisign::KeyPair, file: &str) {
+    pub fn sign(project: &Project, pair: &minisign::KeyPair, file: &str) {
         let data = std::fs::read(project.path(file)).unwrap();
         let signature = minisign::sign(None, &pair.sk, data.as_slice(), Some("release 1"), None).unwrap();
         project.write(&format!("{file}.minisig"), &signature.into_string());
     }
 
-    fn key(project: &Project) -> minisign::KeyPair {
+    pub fn key(project: &Project) -> minisign::KeyPair {
         let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
         project.write("my.pub", &pair.pk.to_box().unwrap().to_string());
         pair

@@ -65,7 +65,9 @@ struct Small {
 impl Small {
     fn fetch(origin: Option<Origin>, limit: usize) -> Result<Option<Self>> {
         let Some(origin) = origin else { return Ok(None) };
-        Ok(origin.fetch(limit)?.map(|bytes| Small { origin, bytes }))
+        let bytes =
+            origin.fetch(limit)?.filter(|bytes| !(matches!(origin, Origin::Url(_)) && is_page(bytes)));
+        Ok(bytes.map(|bytes| Small { origin, bytes }))
     }
 
     fn shown(&self) -> String {
@@ -75,6 +77,13 @@ impl Small {
     fn name(&self) -> &str {
         self.origin.file_name().unwrap_or_default()
     }
+}
+
+/// Many a server answers with a page for people, and status 200, when it has no such file.
+fn is_page(bytes: &[u8]) -> bool {
+    let start = bytes.trim_ascii_start();
+    let begins = |tag: &[u8]| start.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag));
+    begins(b"<!doctype html") || begins(b"<html")
 }
 
 /// Reads everything beside the image and checks it, as far as that goes without reading the image for anything but a

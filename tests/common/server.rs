@@ -21,15 +21,17 @@ pub enum Manner {
 
 /// Serves one file, whatever it is asked for, until the test ends; returns host and port.
 pub fn start(body: Vec<u8>, manner: Manner) -> String {
-    serve(move |_| Some(body.clone()), manner)
+    serve(move |_| Ok(body.clone()), manner)
 }
 
-/// Serves the files of a directory.
-pub fn start_files(dir: PathBuf) -> String {
-    serve(move |name| std::fs::read(dir.join(name)).ok(), Manner::Good)
+/// Serves the files of a directory; of another it says that with `missing`, a status.
+pub fn start_files(dir: PathBuf, missing: &'static str) -> String {
+    serve(move |name| std::fs::read(dir.join(name)).map_err(|_| missing), Manner::Good)
 }
 
-fn serve(find: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static, manner: Manner) -> String {
+type Found = Result<Vec<u8>, &'static str>;
+
+fn serve(find: impl Fn(&str) -> Found + Send + Sync + 'static, manner: Manner) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let find = Arc::new(find);
@@ -42,14 +44,17 @@ fn serve(find: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static, manner:
     host
 }
 
-fn answer(mut stream: &TcpStream, find: &dyn Fn(&str) -> Option<Vec<u8>>, manner: Manner) {
+fn answer(mut stream: &TcpStream, find: &dyn Fn(&str) -> Found, manner: Manner) {
     let mut head = BufReader::new(stream).lines().map_while(Result::ok);
     let first = head.next().unwrap_or_default();
     head.take_while(|line| !line.is_empty()).for_each(drop);
     let name = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-    let Some(body) = find(name) else {
-        let _ = write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        return;
+    let body = match find(name) {
+        Ok(body) => body,
+        Err(status) => {
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return;
+        }
     };
     let body = body.as_slice();
     let half = &body[..body.len() / 2];

@@ -27,9 +27,12 @@ pub struct Stream {
     pause: Duration,
 }
 
+/// How servers say that there is no such file; object stores that list nothing forbid to ask.
+const NONE: [u16; 3] = [403, 404, 410];
+
 /// A small file; `None` when the server has none. More than `limit` bytes are an error.
 pub fn fetch(url: &str, limit: usize, patience: &Patience) -> Result<Option<Vec<u8>>> {
-    let Some(stream) = Stream::find(url, patience)? else { return Ok(None) };
+    let Some(stream) = Stream::find(url, patience, &NONE)? else { return Ok(None) };
     let mut bytes = Vec::new();
     stream.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(own)?;
     if bytes.len() > limit {
@@ -41,11 +44,12 @@ pub fn fetch(url: &str, limit: usize, patience: &Patience) -> Result<Option<Vec<
 impl Stream {
     /// Asks for `url`.
     pub fn open(url: &str, patience: &Patience) -> Result<Self> {
-        Self::find(url, patience)?.ok_or_else(|| failed(url).caused_by("the server answered 404 Not Found"))
+        Self::find(url, patience, &[404])?
+            .ok_or_else(|| failed(url).caused_by("the server answered 404 Not Found"))
     }
 
-    /// The same; `None` when the server has no such file.
-    fn find(url: &str, patience: &Patience) -> Result<Option<Self>> {
+    /// The same; `None` when the server answers with one of the statuses in `none`.
+    fn find(url: &str, patience: &Patience, none: &[u16]) -> Result<Option<Self>> {
         let mut left = patience.attempts;
         let mut pause = patience.back_off;
         loop {
@@ -54,7 +58,7 @@ impl Stream {
                 Ok(head) if head.status == 200 => {
                     return Ok(Some(Self::begin(url, patience, told, head)));
                 }
-                Ok(head) if head.status == 404 => return Ok(None),
+                Ok(head) if none.contains(&head.status) => return Ok(None),
                 Ok(head) if !head.passing() => return Err(failed(url).caused_by(head.answer())),
                 Ok(head) => head.answer(),
                 Err(Failure::Final(error)) => return Err(error),
