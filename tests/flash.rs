@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 
 use common::server;
@@ -495,9 +495,17 @@ mod terminal {
         let mut script = project.command("script");
         script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
         let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).replace('\r', ""))
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        // What is typed before the question reaches whoever has the terminal then.
+        let (mut shown, mut byte) = (Vec::new(), [0]);
+        while !shown.ends_with(b"type `yes`: ") && stdout.read(&mut byte).unwrap() == 1 {
+            shown.push(byte[0]);
+        }
+        stdin.write_all(answer.as_bytes()).unwrap();
+        stdout.read_to_end(&mut shown).unwrap();
+        drop(stdin);
+        (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).replace('\r', ""))
     }
 
     #[test]

@@ -37,6 +37,8 @@ impl Ask for Person {
         }
         let mut line = String::new();
         stdin.lock().read_line(&mut line).map_err(failed)?;
+        // Ctrl-C drops what was typed, and may end the wait itself.
+        interrupt::check()?;
         Ok(Some(line.trim().to_string()))
     }
 }
