@@ -234,3 +234,21 @@ fn assembled_by_the_command() {
          hint: name what is there already: `file`, or `files` of a filesystem\n",
     );
 }
+
+#[test]
+fn filesystems_that_others_make() {
+    let case = Case::new();
+    let config = "image root.sq { squashfs { compression = \"xz\" } }
+        image data.fat { vfat { extraargs = \"-F 12\" file a { image = \"env.bin\" } } size = 1M }
+        image sdcard.img {
+            hdimage {}
+            partition a { partition-type = 1 image = \"data.fat\" }
+            partition b { partition-type = 0x83 image = \"root.sq\" size = 1M }
+        }";
+    let imported = case.import(config, None).unwrap();
+    assert_eq!(imported.notes.len(), 1);
+    assert_eq!(imported.notes[0].text, "`root.sq` is made by genimage (`squashfs`): make it first");
+    fs::copy(case.path("in/env.bin"), case.path("in/root.sq")).unwrap();
+    let (_, facts, _) = case.bimg(&imported.profile).unwrap();
+    assert_eq!(facts.partitions[0].filesystem.as_deref(), Some("FAT12"));
+}

@@ -233,7 +233,7 @@ impl Mapper<'_, '_> {
     fn filesystem(&mut self, image: &Image<'_>, out: &mut Partition) -> Result<()> {
         match image.kind {
             "vfat" => self.vfat(image, out),
-            "squashfs" => out.filesystem = Some("squashfs"),
+            "erofs" => out.filesystem = Some("erofs"),
             kind => self.ext(image, kind, out),
         }
         if place::by_content(image) && out.size.is_none() {
@@ -365,7 +365,7 @@ fn vfat_arguments<'a>(arguments: &'a str, out: &mut Partition) -> Vec<&'a str> {
             rest => rest,
         };
         match (value("-F"), value("-n")) {
-            (Some("12"), _) => {}
+            (Some("12"), _) => out.filesystem = Some("fat12"),
             (Some("16"), _) => out.filesystem = Some("fat16"),
             (Some("32"), _) => out.filesystem = Some("fat32"),
             (None, Some(label)) => {
