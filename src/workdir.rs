@@ -126,10 +126,9 @@ impl Lock {
         try_lock: impl Fn(&File) -> std::result::Result<(), TryLockError>,
     ) -> Result<Lock> {
         let error = |cause: std::io::Error| fsx::io_error("lock", path, &cause);
-        let mut file =
+        let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(error)?;
-        // Children inherit it.
-        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).map_err(|errno| error(errno.into()))?;
+        let mut file = inheritable(&file).map_err(error)?;
         let mut waited = false;
         loop {
             match try_lock(&file) {
@@ -164,6 +163,14 @@ impl Lock {
     }
 }
 
+/// The same open file for children to inherit, under a number that is out of their way: the shell scripts that apt
+/// runs for mmdebstrap know descriptors of one digit only.
+fn inheritable(file: &File) -> std::io::Result<File> {
+    let file = rustix::io::fcntl_dupfd_cloexec(file, 100)?;
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
+    Ok(file.into())
+}
+
 /// The process ids in a lock file.
 fn holders(file: &mut File) -> std::io::Result<Vec<u32>> {
     let mut text = String::new();
@@ -191,6 +198,7 @@ mod tests {
     use super::*;
     use crate::exec::Cmd;
     use crate::progress::Silent;
+    use std::os::fd::AsRawFd;
     use std::process::Stdio;
 
     #[test]
@@ -211,6 +219,12 @@ mod tests {
         while !free() {
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    #[test]
+    fn what_children_inherit_has_more_than_one_digit() {
+        let file = inheritable(&File::open("/dev/null").unwrap()).unwrap();
+        assert!(file.as_raw_fd() >= 100);
     }
 
     #[test]
