@@ -45,8 +45,9 @@ const GZ_BLOCK: usize = 1 << 20;
 const XZ_BLOCK: u64 = 24 << 20;
 const XZ_PRESET: u32 = 6;
 const ZSTD_LEVEL: i32 = 9;
-/// Match distance that zstd looks back, as a power of two: 128 MiB, what every decoder accepts.
-const ZSTD_WINDOW: u32 = 27;
+/// Match distance that zstd looks back, as a power of two: 32 MiB. Whoever unpacks it, `bimg flash` too, needs as
+/// much memory.
+const ZSTD_WINDOW: u32 = 25;
 
 /// Compresses `image` to `image.EXTENSION` with `threads` threads (by default one for each core), atomically. Returns the
 /// new file's path.
