@@ -26,7 +26,7 @@ impl BootChain for Extlinux<'_> {
         check_cmdline(input)?;
         let mut files = Files::default();
         files.put("extlinux/extlinux.conf", conf(input)?.as_str())?;
-        files.put_uboot_payload(input)?;
+        files.put_uboot_payload(input, "")?;
         firmware::put(&mut files, &self.spec.firmware, input)?;
         Ok(files.finish())
     }

@@ -7,7 +7,7 @@
 //! | chain | read by | files |
 //! |---|---|---|
 //! | `extlinux` | U-Boot's distro boot, barebox | `extlinux/extlinux.conf`, kernel, `dtbs/` |
-//! | `uboot-script` | U-Boot's distro boot | `boot.scr`, kernel, `dtbs/` |
+//! | `uboot-script` | U-Boot's distro boot | `boot.scr`, `bimg.env`, kernel, `dtbs/` |
 //! | `rpi-firmware` | the Raspberry Pi's own firmware | `config.txt`, `cmdline.txt`, kernel, DTB, `overlays/`, firmware |
 //!
 //! A chain is a pure function of its input, apart from listing the fetched firmware directory that
@@ -17,6 +17,7 @@ pub mod config_txt;
 pub mod extlinux;
 pub mod firmware;
 pub mod rpi_firmware;
+pub mod slots;
 mod spec;
 pub mod uboot_script;
 pub mod uimage;
@@ -27,6 +28,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use firmware::{Firmware, FirmwareFile};
+pub use slots::{SlotId, SlotState, Slots};
 pub use spec::{BootSpec, ChainName};
 
 use crate::arch::Arch;
@@ -74,6 +76,11 @@ pub trait BootChain {
 
     /// The files of the boot partition, sorted by path, none twice.
     fn files(&self, input: &BootInput<'_>) -> Result<Vec<BootFile>>;
+
+    /// How it boots one of several kernels; `None` when it cannot take back one that fails.
+    fn slots(&self) -> Option<Box<dyn Slots + '_>> {
+        None
+    }
 }
 
 /// The chain that a profile asks for.
@@ -106,17 +113,18 @@ impl Files {
         Ok(())
     }
 
-    /// The kernel, its DTBs and the initramfs, under the names that U-Boot's chains use.
-    fn put_uboot_payload(&mut self, input: &BootInput<'_>) -> Result<()> {
-        self.put(&input.kernel.0, input.kernel.1.clone())?;
+    /// The kernel, its DTBs and the initramfs, under the names that U-Boot's chains use, below `dir`
+    /// (empty, or with a `/` at the end).
+    fn put_uboot_payload(&mut self, input: &BootInput<'_>, dir: &str) -> Result<()> {
+        self.put(&format!("{dir}{}", input.kernel.0), input.kernel.1.clone())?;
         for (name, content) in &input.dtbs {
-            self.put(&format!("dtbs/{name}"), content.clone())?;
+            self.put(&format!("{dir}dtbs/{name}"), content.clone())?;
         }
         for (name, content) in &input.overlays {
-            self.put(&format!("overlays/{}", file_name(name)), content.clone())?;
+            self.put(&format!("{dir}overlays/{}", file_name(name)), content.clone())?;
         }
         if let Some(content) = &input.initramfs {
-            self.put(INITRAMFS, content.clone())?;
+            self.put(&format!("{dir}{INITRAMFS}"), content.clone())?;
         }
         Ok(())
     }

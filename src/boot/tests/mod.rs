@@ -1,10 +1,14 @@
 //! The files of every chain, byte for byte, and what goes wrong.
 
+mod config_txt;
+mod slots;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use super::config_txt::{self, Choice, Model, Overlay};
+use self::config_txt::Memory;
+use super::config_txt::{Choice, Model, Overlay, choose};
 use super::*;
 use crate::exec::Cmd;
 
@@ -102,17 +106,41 @@ fn extlinux_without_and_with_a_device_tree() {
 #[test]
 fn boot_script_for_a_virtual_machine() {
     let made = files(&BootSpec::new(ChainName::UbootScript), &input(Arch::Arm64, "Image"));
-    assert_eq!(made.keys().collect::<Vec<_>>(), ["Image", "boot.scr"]);
+    assert_eq!(made.keys().collect::<Vec<_>>(), ["Image", "bimg.env", "boot.scr"]);
     assert_eq!(
         std::str::from_utf8(&made["boot.scr"][uimage::HEADER_LEN + 8..]).unwrap(),
         r#"# Run by U-Boot (distro boot); made by bimg.
-echo "bimg: Linux 6.12.48 from ${devtype} ${devnum}:${distro_bootpart}"
+# bimg slots 1
 
-# What to boot.
+# What to boot: a trial, once; else the default; else the image's own kernel.
+setenv bimg_trial none
+setenv bimg_default image
+setenv bimg_read 'load ${devtype} ${devnum}:${distro_bootpart} ${scriptaddr} ${prefix}bimg.env 200 && test "${filesize}" = 200'
+setenv bimg_import 'env import -t ${scriptaddr} 200 bimg_trial bimg_default'
+setenv bimg_source 'load ${devtype} ${devnum}:${distro_bootpart} ${scriptaddr} ${prefix}bimg/${bimg_id} && source ${scriptaddr}'
+if run bimg_read; then run bimg_import; fi
+
+# The trial is taken away before it starts, and it has to be seen gone on the disk.
+if test "${bimg_trial}" != none; then
+  echo "bimg: trial boot of ${bimg_trial}"
+  setenv bimg_id ${bimg_trial}/trial.scr
+  mw.b ${scriptaddr} 23
+  if fatwrite ${devtype} ${devnum}:${distro_bootpart} ${scriptaddr} ${prefix}bimg.env 200; then
+    mw.b ${scriptaddr} 0 200
+    if run bimg_read && run bimg_import && test "${bimg_trial}" = none; then run bimg_source; fi
+  fi
+  echo "bimg: the trial does not start"
+fi
+if test "${bimg_default}" != image; then
+  setenv bimg_id ${bimg_default}/boot.scr
+  run bimg_source
+  echo "bimg: the default does not start"
+fi
+
+# The image's own kernel.
+echo "bimg: Linux 6.12.48 from ${devtype} ${devnum}:${distro_bootpart}"
 setenv bimg_kernel 'Image'
 setenv bootargs 'root=PARTUUID=1234-02 rootwait console=ttyAMA0'
-
-# Load and start it.
 if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}${bimg_kernel}; then
   booti ${kernel_addr_r} - ${fdtcontroladdr}
 fi
@@ -128,13 +156,11 @@ fn boot_script_with_everything() {
     input.overlays = vec![dtb("overlays/o.dtbo")];
     input.initramfs = Some(Content::from("cpio"));
     assert_eq!(
-        uboot_script::script(&input).unwrap().split("# What to boot.\n").nth(1).unwrap(),
+        uboot_script::script(&input).unwrap().split("${distro_bootpart}\"\n").nth(1).unwrap(),
         r#"setenv bimg_kernel 'zImage'
 setenv bootargs 'root=PARTUUID=1234-02 rootwait console=ttyAMA0'
 setenv bimg_fdt 'dtbs/a.dtb'
 setenv bimg_initramfs initramfs.img
-
-# Load and start it.
 if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}${bimg_kernel} && load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${bimg_fdt} && fdt addr ${fdt_addr_r} && fdt resize 0x10000 && load ${devtype} ${devnum}:${distro_bootpart} ${scriptaddr} ${prefix}'overlays/o.dtbo' && fdt apply ${scriptaddr} && load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}${bimg_initramfs}; then
   bootz ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr_r}
 fi
@@ -256,7 +282,7 @@ otg_mode=1
     );
     // What we write, our reader understands.
     assert_eq!(
-        config_txt::choose(&Memory(made), Model::Pi4B).unwrap(),
+        choose(&Memory(made), Model::Pi4B).unwrap(),
         Choice {
             kernel: "kernel8.img".into(),
             wide: true,
@@ -394,126 +420,4 @@ fn profile_mistakes_have_a_place() {
     assert!(error.contains("line 2") && error.contains("missing field `to`"), "{error}");
     let error = toml::from_str::<BootSpec>("chain = \"grub\"\n").unwrap_err().to_string();
     assert!(error.contains("expected one of `extlinux`, `uboot-script`, `rpi-firmware`"), "{error}");
-}
-
-struct Memory(BTreeMap<String, Vec<u8>>);
-
-impl Memory {
-    fn new<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Memory(files.into_iter().map(|(path, text)| (path.to_string(), text.into())).collect())
-    }
-}
-
-impl config_txt::Files for Memory {
-    fn exists(&self, path: &str) -> bool {
-        self.0.contains_key(path)
-    }
-
-    fn read(&self, path: &str) -> Result<Vec<u8>> {
-        Ok(self.0[path].clone())
-    }
-}
-
-const PI4_DTB: &str = "bcm2711-rpi-4-b.dtb";
-
-#[test]
-fn firmware_defaults_per_model() {
-    let partition = Memory::new([
-        ("kernel8.img", ""),
-        ("kernel7.img", ""),
-        (PI4_DTB, ""),
-        ("bcm2710-rpi-3-b.dtb", ""),
-        ("bcm2837-rpi-3-b.dtb", ""),
-        ("cmdline.txt", "root=/dev/mmcblk0p2\nnot read\n"),
-    ]);
-    let pi4 = config_txt::choose(&partition, Model::Pi4B).unwrap();
-    assert_eq!((pi4.kernel.as_str(), pi4.wide, pi4.dtb.as_deref()), ("kernel8.img", true, Some(PI4_DTB)));
-    assert_eq!(pi4.cmdline, "root=/dev/mmcblk0p2");
-    let pi3 = config_txt::choose(&partition, Model::Pi3B).unwrap();
-    assert_eq!((pi3.kernel.as_str(), pi3.wide), ("kernel7.img", false));
-    assert_eq!(pi3.dtb.as_deref(), Some("bcm2710-rpi-3-b.dtb"));
-
-    let mut mainline = partition;
-    mainline.0.insert("config.txt".into(), b"arm_64bit=1\nupstream_kernel=1\n".to_vec());
-    let pi3 = config_txt::choose(&mainline, Model::Pi3B).unwrap();
-    assert_eq!((pi3.kernel.as_str(), pi3.dtb.as_deref()), ("kernel8.img", Some("bcm2837-rpi-3-b.dtb")));
-}
-
-#[test]
-fn filters_combine_as_the_firmware_does() {
-    let config = "\
-        kernel=common.img\n\
-        [pi3]\nkernel=three.img\n\
-        [pi4]\n  kernel=four.img  \n\
-        [cm4]\nkernel=module.img\n\
-        [none]\nkernel=never.img\n\
-        [EDID=X]\n[pi4]\nkernel=monitor.img\n\
-        [all]\n#kernel=comment.img\n\
-        [tryboot]\nkernel=trial.img\n\
-        [all]\n[board-type=0x11]\ncmdline=four.txt\n\
-        [all]\ninclude extra.txt\ninclude absent.txt\n";
-    let partition = Memory::new([
-        ("config.txt", config),
-        ("extra.txt", "[pi3]\ndtoverlay=three\n[pi4]\ndtparam=audio=on\ndtoverlay=four:a=1,b\ndtparam=c=2\n"),
-        ("three.img", ""),
-        ("four.img", ""),
-        ("four.txt", "quiet"),
-        ("overlays/three.dtbo", ""),
-        ("overlays/four.dtbo", ""),
-        (PI4_DTB, ""),
-        ("bcm2837-rpi-3-b.dtb", ""),
-    ]);
-    let pi4 = config_txt::choose(&partition, Model::Pi4B).unwrap();
-    assert_eq!((pi4.kernel.as_str(), pi4.cmdline.as_str()), ("four.img", "quiet"));
-    assert_eq!(pi4.dtparams, ["audio=on"]);
-    assert_eq!(
-        pi4.overlays,
-        [Overlay { path: "overlays/four.dtbo".into(), params: vec!["a=1".into(), "b".into(), "c=2".into()] }]
-    );
-    let pi3 = config_txt::choose(&partition, Model::Pi3B).unwrap();
-    assert_eq!((pi3.kernel.as_str(), pi3.overlays[0].path.as_str()), ("three.img", "overlays/three.dtbo"));
-}
-
-#[test]
-fn prefixes_need_a_kernel_and_a_device_tree_behind_them() {
-    let mut partition = Memory::new([
-        ("config.txt", "os_prefix=new/\ndtoverlay=x\nauto_initramfs=1\n"),
-        ("kernel8.img", ""),
-        (PI4_DTB, ""),
-        ("new/kernel8.img", ""),
-        ("new/initramfs8", ""),
-        ("overlays/x.dtbo", ""),
-    ]);
-    let half = config_txt::choose(&partition, Model::Pi4B).unwrap();
-    assert_eq!((half.kernel.as_str(), half.initramfs.len()), ("kernel8.img", 0));
-    partition.0.insert(format!("new/{PI4_DTB}"), Vec::new());
-    let whole = config_txt::choose(&partition, Model::Pi4B).unwrap();
-    assert_eq!(whole.kernel, "new/kernel8.img");
-    assert_eq!(whole.initramfs, ["new/initramfs8"]);
-    assert_eq!(whole.overlays[0].path, "overlays/x.dtbo");
-}
-
-#[test]
-fn files_that_config_txt_names_must_be_there() {
-    let error = |config: &str| {
-        let partition = Memory::new([("config.txt", config), ("kernel8.img", ""), (PI4_DTB, "")]);
-        config_txt::choose(&partition, Model::Pi4B).unwrap_err().to_string()
-    };
-    let hint = "\n\nhint: the Raspberry Pi's firmware would not find it either";
-    for (config, what) in [
-        ("kernel=gone.img", "kernel `gone.img`"),
-        ("arm_64bit=0", "kernel `kernel7l.img` or `kernel7.img` or `kernel.img`"),
-        ("device_tree=gone.dtb", "DTB `gone.dtb`"),
-        ("dtoverlay=gone", "overlay `overlays/gone.dtbo`"),
-        ("initramfs gone.gz followkernel", "initramfs `gone.gz`"),
-    ] {
-        assert_eq!(
-            error(config),
-            format!("config.txt leads to {what}, which is not on the boot partition{hint}")
-        );
-    }
-    assert_eq!(
-        error("include config.txt"),
-        "`config.txt` is included too deeply\n\nhint: config.txt seems to include itself"
-    );
 }

@@ -1,0 +1,112 @@
+//! Deployments and state files of the chains that have them.
+
+use super::*;
+
+fn slot(id: &str) -> SlotId {
+    id.parse().unwrap()
+}
+
+#[test]
+fn deployments_have_twelve_digits() {
+    assert_eq!(slot("0123456789ab").dir(), "bimg/0123456789ab/");
+    for bad in ["", "0123456789a", "0123456789abc", "0123456789AB", "0123456789a/", "..", "0123456789aé"] {
+        bad.parse::<SlotId>().unwrap_err();
+    }
+    assert_eq!(
+        "../../etc/x\n".parse::<SlotId>().unwrap_err().to_string(),
+        "`../../etc/x\\n` is not the name of a deployment\n\nhint: it has 12 lower-case hex digits"
+    );
+}
+
+/// Every state that there is comes back as it was written, in sectors.
+fn round_trips(slots: &dyn Slots) {
+    let ids = [None, Some(slot("0123456789ab")), Some(slot("ffffffffffff"))];
+    for default in &ids {
+        for trial in &ids {
+            let state = SlotState { default: default.clone(), trial: trial.clone() };
+            let written: BTreeMap<&str, Vec<u8>> = slots.state(&state).into_iter().collect();
+            assert!(written.values().all(|bytes| bytes.len() == 512));
+            assert_eq!(slots.parse(&|path| written.get(path).cloned()), Some(state));
+            for (name, bytes) in &written {
+                let with = |content: Option<Vec<u8>>| {
+                    slots.parse(&|path| {
+                        if path == *name { content.clone() } else { written.get(path).cloned() }
+                    })
+                };
+                assert_eq!(with(None), None, "without {name}");
+                assert_eq!(with(Some(bytes[..511].to_vec())), None);
+                assert_eq!(with(Some(vec![0xff; 512])), None);
+                assert_eq!(with(Some(vec![0; 512])), None);
+                assert_eq!(with(Some(Vec::new())), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_state_of_a_boot_script_is_an_environment() {
+    let spec = BootSpec::new(ChainName::UbootScript);
+    let chain = chain(&spec).unwrap();
+    let slots = chain.slots().unwrap();
+    round_trips(slots.as_ref());
+    let state = SlotState { default: Some(slot("aaaaaaaaaaaa")), trial: Some(slot("bbbbbbbbbbbb")) };
+    let mut sector = slots.state(&state).remove(0).1;
+    let text = String::from_utf8(sector.clone()).unwrap();
+    let (lines, padding) = text.split_at(text.find("###").unwrap());
+    assert_eq!(
+        lines,
+        "bimg_trial=bbbbbbbbbbbb\nbimg_default=aaaaaaaaaaaa\nbimg_trial=none\n\
+         # bimg state 1: rewritten in place by `bimg deploy`, the first byte by boot.scr\n"
+    );
+    assert!(padding.trim_end_matches('\n').bytes().all(|b| b == b'#'));
+    // What boot.scr makes of it.
+    sector[0] = b'#';
+    assert_eq!(
+        slots.parse(&|_| Some(sector.clone())),
+        Some(SlotState { default: Some(slot("aaaaaaaaaaaa")), trial: None })
+    );
+}
+
+#[test]
+fn a_deployment_brings_its_own_boot_scripts() {
+    let spec = BootSpec::new(ChainName::UbootScript);
+    let mut input = input(Arch::Arm64, "Image");
+    input.dtbs = vec![dtb("a/b.dtb")];
+    let chain = chain(&spec).unwrap();
+    let slots = chain.slots().unwrap();
+    let list = slots.files(&input, &slot("0123456789ab"), "root=/dev/x panic=10").unwrap();
+    let paths: Vec<&str> = list.iter().map(|file| file.path.as_str()).collect();
+    let dir = "bimg/0123456789ab";
+    assert_eq!(
+        paths,
+        ["Image", "boot.scr", "dtbs/a/b.dtb", "trial.scr"].map(|name| format!("{dir}/{name}")).to_vec()
+    );
+    let text = |name: &str| {
+        let mut bytes = Vec::new();
+        let file = list.iter().find(|file| file.path.name() == name).unwrap();
+        file.content.open().unwrap().read_to_end(&mut bytes).unwrap();
+        String::from_utf8(bytes[uimage::HEADER_LEN + 8..].to_vec()).unwrap()
+    };
+    assert_eq!(
+        text("trial.scr"),
+        r#"# Run by the image's boot.scr; made by bimg.
+echo "bimg: Linux 6.12.48 from ${devtype} ${devnum}:${distro_bootpart}"
+setenv bimg_kernel 'bimg/0123456789ab/Image'
+setenv bootargs 'root=/dev/x panic=10'
+setenv bimg_fdt 'bimg/0123456789ab/dtbs/a/b.dtb'
+if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}${bimg_kernel} && load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${bimg_fdt}; then
+  booti ${kernel_addr_r} - ${fdt_addr_r}
+fi
+echo "bimg: cannot boot ${prefix}${bimg_kernel}"
+"#
+    );
+    assert_eq!(
+        text("boot.scr"),
+        text("trial.scr").replace("root=/dev/x panic=10", "root=PARTUUID=1234-02 rootwait console=ttyAMA0")
+    );
+    assert_eq!(
+        slots.files(&input, &slot("0123456789ab"), "a='b'").unwrap_err().to_string(),
+        "a U-Boot script cannot hold `a='b'`\n  caused by: U-Boot's shell has no way to quote `'`\n\n\
+         hint: use `\"`, which the kernel understands too"
+    );
+}
