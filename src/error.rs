@@ -31,6 +31,10 @@ pub enum Exit {
     Usage,
     /// A check or comparison was done and found something (status 3).
     Mismatch,
+    /// A new kernel did not pass its trial, and the board runs the old one again (status 4).
+    RolledBack,
+    /// A board does not answer: not reached, or not back after a boot (status 5).
+    Unreachable,
     /// Interrupted by Ctrl-C or SIGTERM (status 130).
     Interrupted,
 }
@@ -42,6 +46,8 @@ impl Exit {
             Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Mismatch => 3,
+            Exit::RolledBack => 4,
+            Exit::Unreachable => 5,
             Exit::Interrupted => 130,
         }
     }
@@ -83,6 +89,13 @@ impl Error {
     #[must_use]
     pub fn into_usage(mut self) -> Self {
         self.0.exit = Exit::Usage;
+        self
+    }
+
+    /// The same story with another exit status.
+    #[must_use]
+    pub fn with_exit(mut self, exit: Exit) -> Self {
+        self.0.exit = exit;
         self
     }
 

@@ -25,6 +25,7 @@ pub use raw::{Content, Filesystem, PartitionSize, RawBoard};
 use crate::arch::Arch;
 use crate::boot::BootSpec;
 use crate::data::{DataDirs, DataFile};
+use crate::deploy::spec::DeploySpec;
 use crate::disk::{Attribute, PartitionType, Table};
 use crate::emulate::EmulatorSpec;
 use crate::error::Result;
@@ -57,6 +58,8 @@ pub struct Board {
     pub disk: Disk,
     /// Root filesystem.
     pub rootfs: RootfsSpec,
+    /// How `bimg deploy` treats it.
+    pub deploy: DeploySpec,
     /// Directory that relative paths of the profile start from.
     pub base: PathBuf,
     /// QEMU machine, if one can boot it.

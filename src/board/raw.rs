@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::text::At;
 use crate::arch::Arch;
 use crate::boot::BootSpec;
+use crate::deploy::spec::DeploySpec;
 use crate::disk::{Attribute, Table};
 use crate::emulate::EmulatorSpec;
 use crate::filesystem;
@@ -42,6 +43,8 @@ pub struct RawBoard {
     pub disk: Option<RawDisk>,
     /// The root filesystem.
     pub rootfs: Option<At<RootfsSpec>>,
+    /// How `bimg deploy` treats the board.
+    pub deploy: Option<At<DeploySpec>>,
     /// The QEMU machine that can boot the image.
     pub emulator: Option<At<EmulatorSpec>>,
 }
@@ -361,7 +364,7 @@ macro_rules! over {
 
 over!(RawBoard {
     merge: kernel, firmware, disk;
-    take: extends, description, arch, toolchain, boot, rootfs, emulator
+    take: extends, description, arch, toolchain, boot, rootfs, deploy, emulator
 });
 over!(RawKernel {
     merge: variant;

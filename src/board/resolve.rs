@@ -9,6 +9,7 @@ use super::text::At;
 use super::{Board, Content, Disk, Filesystem, Fill, Kernel, Named, disk};
 use crate::arch::Arch;
 use crate::data::{DataDirs, DataFile};
+use crate::deploy::spec::DeploySpec;
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::rootfs::{self, RootfsSpec};
@@ -68,7 +69,12 @@ pub fn resolve(loaded: Loaded, variant: Option<&str>, dirs: &DataDirs) -> Result
     if let Some(emulator) = &raw.emulator {
         emulator.check(arch.value).map_err(|error| emulator.place.wrap(error))?;
     }
+    let deploy = raw.deploy.map_or(Ok(DeploySpec::default()), |deploy| {
+        deploy.check().map_err(|error| deploy.place.wrap(error))?;
+        Ok(deploy.value)
+    })?;
     let board = Board {
+        deploy,
         description: raw.description.unwrap_or_default(),
         arch: arch.value,
         toolchain,

@@ -14,6 +14,7 @@ mod assemble;
 mod board_args;
 mod boards;
 mod build;
+mod deploy;
 mod doctor;
 mod flash;
 mod generate;
@@ -21,6 +22,7 @@ mod image;
 mod import;
 mod plan;
 mod run;
+mod target;
 mod test;
 mod update;
 
@@ -69,6 +71,11 @@ enum Command {
     Test(test::Test),
     /// Write an image to a drive, and read it back
     Flash(flash::Flash),
+    /// Put a new kernel on running boards, and take it back when it does not come up
+    Deploy(deploy::Deploy),
+    /// Ask a running board about its kernels, go back, remove one
+    #[command(subcommand)]
+    Target(target::Target),
     /// Check that this host can build a board
     Doctor(doctor::Doctor),
     /// List, show and check board profiles
@@ -115,6 +122,8 @@ impl Cli {
             Command::Run(command) => command.run(ui),
             Command::Test(command) => command.run(ui),
             Command::Flash(command) => command.run(ui),
+            Command::Deploy(command) => command.run(ui),
+            Command::Target(command) => command.run(ui),
             Command::Doctor(command) => command.run(ui),
             Command::Boards(command) => command.run(ui),
             Command::Image(command) => command.run(ui),

@@ -18,6 +18,7 @@ pub mod diagnose;
 pub mod kconfig;
 pub mod listing;
 pub mod make;
+mod module;
 mod repair;
 mod run;
 mod source_tree;
@@ -27,6 +28,7 @@ pub mod stamp;
 mod uimage;
 
 pub use build::build;
+pub use module::build_module;
 pub use source_tree::check;
 pub use spec::{Fragment, KernelArtifacts, KernelSpec, image_targets};
 pub use stamp::{Freshness, freshness};

@@ -113,21 +113,47 @@ impl Runner<'_> {
     }
 }
 
-/// Builds everything, or up to a stage.
-pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progress) -> Result<Built> {
-    let until = until.unwrap_or(Stage::Image);
-    let _lock = options.workdir.lock(progress)?;
+/// A compiled kernel; its locks keep it as it is.
+pub(super) struct Compiled {
+    pub sources: Sources,
+    pub kernel: KernelArtifacts,
+    facts: Facts,
+    // Another board may share the kernel: nobody changes it until this image is written.
+    _kernel_lock: Option<Lock>,
+}
+
+/// The first two stages; `None` when only the first was asked for.
+pub(super) fn compile(
+    run: &Runner<'_>,
+    shelf: &mut Shelf,
+    until: Stage,
+) -> Result<Option<Compiled>> {
+    let Runner { options, progress } = *run;
     fsx::create_dir_all(&options.workdir.memo())?;
-    let mut shelf = Shelf::open()?;
-    let run = Runner { options, progress };
     let known = shelf.peek(&options.board, progress)?;
     let facts = facts::gather(options, known.as_ref().map_err(Vec::as_slice), Some(progress))?;
     let writes =
         until == Stage::Image && options.formats.iter().any(|format| format.output().tool().is_some());
     if facts.anything_to_do(until) || writes {
-        facts::check_host(options, known.as_ref().ok(), &shelf, until)?;
+        facts::check_host(options, known.as_ref().ok(), shelf, until)?;
     }
-    let sources = run.sources(&mut shelf, known, &facts)?;
+    let sources = run.sources(shelf, known, &facts)?;
+    if until == Stage::Sources {
+        return Ok(None);
+    }
+    // Fetching may have changed what is known: look again.
+    let facts =
+        if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources), Some(progress))? };
+    let (kernel, _kernel_lock) = run.kernel(&sources, &facts)?;
+    Ok(Some(Compiled { sources, kernel, facts, _kernel_lock }))
+}
+
+/// Builds everything, or up to a stage.
+pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progress) -> Result<Built> {
+    let until = until.unwrap_or(Stage::Image);
+    let _lock = options.workdir.lock(progress)?;
+    let mut shelf = Shelf::open()?;
+    let run = Runner { options, progress };
     let mut built = Built {
         board: options.board.name.clone(),
         variant: options.board.kernel.variant.clone(),
@@ -139,23 +165,17 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
         artifacts: Vec::new(),
         emulated: options.board.emulator.is_some(),
     };
-    if until == Stage::Sources {
-        return Ok(built);
-    }
-    // Fetching may have changed what is known: look again.
-    let facts =
-        if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources), Some(progress))? };
-    // Another board may share the kernel: nobody changes it until this image is written.
-    let (kernel, _kernel_lock) = run.kernel(&sources, &facts)?;
+    let Some(compiled) = compile(&run, &mut shelf, until)? else { return Ok(built) };
+    let Compiled { sources, kernel, facts, .. } = &compiled;
     built.release = Some(kernel.release.clone());
     if until == Stage::Kernel {
         return Ok(built);
     }
-    let base = run.rootfs(&mut shelf, &facts)?;
+    let base = run.rootfs(&mut shelf, facts)?;
     if until == Stage::Rootfs {
         return Ok(built);
     }
-    let image = run.image(&sources, &kernel, &base)?;
+    let image = run.image(sources, kernel, &base)?;
     built.image = Some(options.workdir.image());
     built.size = Some(image.size);
     built.mapped = Some(image.mapped);

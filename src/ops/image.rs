@@ -318,27 +318,10 @@ impl<'a> Job<'a> {
         firmware: &BTreeMap<String, Firmware>,
     ) -> Result<()> {
         let board = &self.options.board;
-        let file = |(name, path): (&String, &PathBuf)| Ok((name.clone(), Content::whole(path)?));
-        let target = &board.kernel.targets[0];
-        let Some(image) = self.kernel.images.get(target) else {
-            return Err(Error::new(format!("the kernel build left no `{target}`")));
-        };
         let input = BootInput {
-            arch: board.arch,
-            kernel: (target.clone(), Content::whole(image)?),
-            dtbs: self.kernel.dtbs.iter().map(|(name, path)| file((name, path))).collect::<Result<_>>()?,
-            overlays: self
-                .kernel
-                .overlays
-                .iter()
-                .map(|(name, path)| file((name, path)))
-                .collect::<Result<_>>()?,
             dir: at,
             cmdline: cmdline.to_string(),
-            initramfs: None,
-            release: self.kernel.release.clone(),
-            epoch: self.epoch.secs,
-            firmware,
+            ..boot_input(board, self.kernel, self.epoch.secs, firmware)?
         };
         let at = TreePath::new(at)?;
         for file in boot::chain(&board.boot)?.files(&input)? {
@@ -366,6 +349,34 @@ impl<'a> Job<'a> {
         }
         Ok(())
     }
+}
+
+/// What the boot chain gets of a kernel; its command line is the profile's.
+pub fn boot_input<'a>(
+    board: &Board,
+    kernel: &KernelArtifacts,
+    epoch: i64,
+    firmware: &'a BTreeMap<String, Firmware>,
+) -> Result<BootInput<'a>> {
+    let target = &board.kernel.targets[0];
+    let Some(image) = kernel.images.get(target) else {
+        return Err(Error::new(format!("the kernel build left no `{target}`")));
+    };
+    let all = |files: &[(String, PathBuf)]| {
+        files.iter().map(|(name, path)| Ok((name.clone(), Content::whole(path)?))).collect::<Result<_>>()
+    };
+    Ok(BootInput {
+        arch: board.arch,
+        kernel: (target.clone(), Content::whole(image)?),
+        dtbs: all(&kernel.dtbs)?,
+        overlays: all(&kernel.overlays)?,
+        dir: "",
+        cmdline: board.kernel.cmdline.trim().to_string(),
+        initramfs: None,
+        release: kernel.release.clone(),
+        epoch,
+        firmware,
+    })
 }
 
 /// Removes what an earlier build left beside the image, before that changes: nothing ever describes another

@@ -5,10 +5,12 @@
 //! Plan -> stages -> artifacts      build.rs, in order: sources, kernel, rootfs, image
 //! out/BOARD -> QEMU                emulate.rs
 //! an image -> a drive              flash.rs
+//! kernel -> a running board        deploy.rs
 //! ```
 
 mod assemble;
 mod build;
+mod deploy;
 pub mod disk;
 mod doctor;
 mod emulate;
@@ -27,6 +29,9 @@ use clap::ValueEnum;
 
 pub use assemble::assemble;
 pub use build::{Built, build};
+pub use deploy::{
+    DeployOptions, DeployReport, Status, TargetOptions, deploy, deploy_module, reloaded_json, reloaded_text, rows_json, rows_text,
+};
 pub use doctor::doctor;
 pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;

@@ -70,6 +70,16 @@ pub struct Installed {
     pub identity: String,
 }
 
+impl Installed {
+    /// The program that takes debug information out of objects of this toolchain.
+    pub fn strip(&self) -> String {
+        match self.kind {
+            Kind::Gcc => format!("{}strip", self.prefix),
+            Kind::Clang => beside_clang(&self.compiler, "llvm-strip"),
+        }
+    }
+}
+
 /// The usual gcc toolchain of an architecture.
 pub fn default_name(arch: Arch) -> String {
     format!("gcc-{arch}")

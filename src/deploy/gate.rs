@@ -1,0 +1,130 @@
+//! The consistency gate: what would make a board fail, found before the first byte moves.
+
+use std::io::Read;
+
+use super::device_tree;
+use super::facts::Facts;
+use super::payload::{Built, Payload};
+use crate::arch::Arch;
+use crate::board::Board;
+use crate::boot::Slots;
+use crate::error::{Error, Result};
+use crate::image::kernel;
+use crate::tree::Content;
+use crate::units::ByteSize;
+
+/// Left free on both filesystems, for what else is written there.
+const SLACK: ByteSize = ByteSize(1 << 20);
+/// FAT's largest cluster on small partitions, lost for each file on average by half.
+const CLUSTER: u64 = 4096;
+
+/// The build against itself: every module belongs to this kernel.
+pub fn check_build(built: &Built) -> Result<()> {
+    let release = &built.kernel.release;
+    for entry in built.modules.iter().filter(|entry| is_module(&entry.path)) {
+        let Some(content) = &entry.content else { continue };
+        let mut bytes = Vec::new();
+        content
+            .open()?
+            .read_to_end(&mut bytes)
+            .map_err(|cause| Error::new(format!("cannot read `{}`", entry.path)).caused_by(cause))?;
+        let Some(vermagic) = kernel::vermagic(&entry.path, &bytes) else {
+            return Err(Error::new(format!("`{}` is not a kernel module: it has no vermagic", entry.path)));
+        };
+        let of = vermagic.split(' ').next().unwrap_or_default();
+        if of != release {
+            return Err(Error::new(format!("`{}` was built for Linux {of}", entry.path))
+                .caused_by(format!("the kernel of this build is {release}, and would refuse it"))
+                .hint("build the module anew against this kernel"));
+        }
+    }
+    Ok(())
+}
+
+fn is_module(path: &str) -> bool {
+    [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| path.ends_with(end))
+}
+
+/// The board against the profile.
+pub fn check_board(board: &Board, dtbs: &[(String, Content)], slots: &dyn Slots, facts: &Facts) -> Result<()> {
+    let arch = match facts.machine.as_str() {
+        "aarch64" => Some(Arch::Arm64),
+        "riscv64" => Some(Arch::Riscv),
+        "x86_64" => Some(Arch::X86_64),
+        machine if machine.starts_with("arm") => Some(Arch::Arm),
+        _ => None,
+    };
+    if arch != Some(board.arch) {
+        return Err(Error::new(format!("the board runs on {}, and profile `{}` is for {}", facts.machine, board.name, board.arch))
+            .hint("is this the right host, and the right `--board`?"));
+    }
+    check_compatible(board, dtbs, facts)?;
+    if let Some(cause) = &facts.boot_error {
+        return Err(Error::new("the filesystem that the boot loader reads cannot be read").caused_by(cause).hint(
+            "the board must run from a disk with the profile's partitions; `bimg flash` makes one",
+        ));
+    }
+    if let Some((path, needle)) = slots.evidence().iter().find(|(path, _)| !facts.evidence.contains(*path)) {
+        let device = facts.boot_device.as_deref().unwrap_or("the boot partition");
+        return Err(Error::new(format!("the board does not boot through `{}` as bimg makes it", board.boot.chain))
+            .caused_by(format!("`{path}` of {device} has no `{needle}`"))
+            .hint("a kernel can be tried once, and taken back, on boards whose image this bimg built: flash one first"));
+    }
+    if facts.root_read_only {
+        return Err(Error::new("the board's root filesystem is read-only")
+            .caused_by("/lib/modules cannot be written")
+            .hint("remount it: `mount -o remount,rw /`"));
+    }
+    Ok(())
+}
+
+/// A device tree for another board does not boot on this one.
+fn check_compatible(board: &Board, dtbs: &[(String, Content)], facts: &Facts) -> Result<()> {
+    if dtbs.is_empty() || facts.compatible.is_empty() {
+        return Ok(());
+    }
+    let mut ours = Vec::new();
+    for (name, content) in dtbs {
+        let mut bytes = Vec::new();
+        content
+            .open()?
+            .read_to_end(&mut bytes)
+            .map_err(|cause| Error::new(format!("cannot read `{name}`")).caused_by(cause))?;
+        ours.extend(device_tree::compatible(&bytes).into_iter().next());
+    }
+    if ours.iter().any(|ours| facts.compatible.contains(ours)) {
+        return Ok(());
+    }
+    Err(Error::new(format!("the board is not one of profile `{}`", board.name))
+        .caused_by(format!("it is `{}`{}", facts.compatible[0], facts.model.as_ref().map_or(String::new(), |model| format!(" ({model})"))))
+        .caused_by(format!("the build has device trees for `{}`", ours.join("`, `")))
+        .hint("is this the right host, and the right `--board`?"))
+}
+
+/// Room for what is going to be sent.
+pub fn check_room(payload: &Payload, facts: &Facts) -> Result<()> {
+    let sum = |boot: bool| {
+        payload
+            .entries
+            .iter()
+            .filter(|entry| entry.path.starts_with("boot/") == boot)
+            // What the board has already is linked on the root filesystem, and copied on the boot partition.
+            .filter(|entry| boot || facts.base.files.get(&entry.path) != Some(&entry.sha256))
+            .map(|entry| entry.size.next_multiple_of(CLUSTER))
+            .sum::<u64>()
+    };
+    let rooms = [
+        ("the boot partition", sum(true), facts.free_boot),
+        // While it is put together it is linked, not copied.
+        ("the root filesystem", sum(false), facts.free_root),
+    ];
+    for (what, needed, free) in rooms {
+        let Some(free) = free else { continue };
+        if needed + SLACK.0 > free.0 {
+            return Err(Error::new(format!("{what} of the board has no room for this kernel"))
+                .caused_by(format!("it takes {}, and {free} are free", ByteSize(needed + SLACK.0)))
+                .hint("`bimg target list` shows the kernels there, `bimg target remove` removes one"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! `hosts.toml`: the boards of a lab, by name and in groups.
+//!
+//! ```toml
+//! [host.bench]
+//! address = "root@10.0.0.5"
+//! console-log = "/var/log/conserver/bench.log"
+//!
+//! [group]
+//! rack1 = ["bench", "root@10.0.0.6"]
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Place;
+use crate::error::{Error, Result, nearest};
+use crate::fsx;
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hosts {
+    /// Boards by name.
+    #[serde(default)]
+    host: BTreeMap<String, Entry>,
+    /// Names and addresses, together.
+    #[serde(default)]
+    group: BTreeMap<String, Vec<String>>,
+    #[serde(skip)]
+    shown: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Entry {
+    address: String,
+    console_log: Option<PathBuf>,
+}
+
+impl Hosts {
+    /// `hosts.toml` of the working directory, else of the configuration directory, else nothing.
+    pub fn user() -> Result<Hosts> {
+        let configured = crate::data::config_dir().map(|dir| dir.join("hosts.toml"));
+        for path in std::iter::once(PathBuf::from("hosts.toml")).chain(configured) {
+            if let Some(text) = fsx::read_optional(&path)? {
+                return Hosts::parse(&text, &path);
+            }
+        }
+        Ok(Hosts::default())
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Hosts> {
+        let shown = path.display().to_string();
+        let mut hosts: Hosts = toml::from_str(text).map_err(|cause| {
+            let line = cause.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            Error::usage(format!("`{shown}` cannot be read"))
+                .caused_by(format!("{shown}:{line}: {}", cause.message()))
+                .hint("`[host.NAME]` with `address` and perhaps `console-log`; `[group]` with lists of names")
+        })?;
+        hosts.shown = shown;
+        Ok(hosts)
+    }
+
+    /// One board, by name or address.
+    pub fn place(&self, word: &str) -> Result<Place> {
+        match self.host.get(word) {
+            Some(entry) => {
+                let host = entry.address.parse().map_err(|error: Error| {
+                    error.context(format!("`address` of `{word}` in `{}` cannot be used", self.shown))
+                })?;
+                Ok(Place { host, console: entry.console_log.clone() })
+            }
+            None => Ok(Place { host: word.parse()?, console: None }),
+        }
+    }
+
+    /// Everything that was asked for, in that order, none twice.
+    pub fn places(&self, hosts: &[String], groups: &[String]) -> Result<Vec<Place>> {
+        let mut words: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        for group in groups {
+            let members = self.group.get(group).ok_or_else(|| {
+                let error = if self.shown.is_empty() {
+                    Error::usage(format!("there is no group `{}`", group.escape_debug()))
+                        .caused_by("there is no `hosts.toml` in this directory or the configuration directory")
+                } else {
+                    Error::usage(format!("`{}` has no group `{}`", self.shown, group.escape_debug()))
+                };
+                match nearest(group, self.group.keys().map(String::as_str)) {
+                    Some(near) => error.hint(format!("nearest: `{near}`")),
+                    None => error.hint("`[group]` of `hosts.toml` holds lists of hosts by name"),
+                }
+            })?;
+            words.extend(members.iter().map(String::as_str));
+        }
+        let mut places: Vec<Place> = Vec::new();
+        for word in words {
+            let place = self.place(word)?;
+            if !places.iter().any(|known| known.host == place.host) {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAB: &str = "[host.bench]\naddress = \"root@10.0.0.5\"\nconsole-log = \"/var/log/bench\"\n\n\
+                       [group]\nrack = [\"bench\", \"root@10.0.0.6:2222\", \"bench\"]\n";
+
+    #[test]
+    fn names_groups_and_addresses() {
+        let hosts = Hosts::parse(LAB, Path::new("hosts.toml")).unwrap();
+        let places = hosts.places(&["root@10.0.0.6:2222".to_string()], &["rack".to_string()]).unwrap();
+        let shown: Vec<String> = places.iter().map(|place| place.host.to_string()).collect();
+        assert_eq!(shown, ["root@10.0.0.6:2222", "root@10.0.0.5"]);
+        assert_eq!(places[1].console.as_deref(), Some(Path::new("/var/log/bench")));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let hosts = Hosts::parse(LAB, Path::new("hosts.toml")).unwrap();
+        assert_eq!(
+            hosts.places(&[], &["rak".to_string()]).unwrap_err().to_string(),
+            "`hosts.toml` has no group `rak`\n\nhint: nearest: `rack`"
+        );
+        assert_eq!(
+            Hosts::parse("[host.a]\naddres = 1\n", Path::new("hosts.toml")).unwrap_err().to_string(),
+            "`hosts.toml` cannot be read\n  caused by: hosts.toml:2: unknown field `addres`, expected `address` or `console-log`\n\n\
+             hint: `[host.NAME]` with `address` and perhaps `console-log`; `[group]` with lists of names"
+        );
+        assert_eq!(
+            Hosts::default().places(&[], &["rack".to_string()]).unwrap_err().to_string(),
+            "there is no group `rack`\n  caused by: there is no `hosts.toml` in this directory or the configuration directory\n\n\
+             hint: `[group]` of `hosts.toml` holds lists of hosts by name"
+        );
+    }
+}

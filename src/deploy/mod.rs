@@ -1,0 +1,352 @@
+//! A new kernel on a running board, and the old one back by itself when it does not come up.
+//!
+//! ```text
+//! Built + Facts (look) -> gate -> Payload (named by its content) -> Delta -> transfer -> trial -> default
+//! ```
+//!
+//! 1. [`facts`]: one script tells all about the board. Nothing is written.
+//! 2. [`gate`]: what would not boot is found before the first byte moves.
+//! 3. [`payload`]: the kernel's files with their hashes; the [`SlotId`] follows from them.
+//! 4. [`transfer`]: what the board lacks, under a side name, checked there, renamed.
+//! 5. [`trial`]: booted once; kept only when it answers and every check holds.
+//!
+//! On the board, everything that a deployment has lies in directories of its own and is never changed:
+//!
+//! ```text
+//! BOOT/bimg/ID/            kernel, device trees, command line, on the filesystem of the boot loader
+//! /lib/modules/.bimg/ID/   modules/, init (binds them over /lib/modules/RELEASE), files, info, stamp, good, log
+//! ```
+//!
+//! So the running kernel keeps its modules even when the new one has the same release.
+
+pub mod device_tree;
+pub mod facts;
+pub mod fleet;
+pub mod gate;
+pub mod hosts;
+pub mod manage;
+pub mod module;
+pub mod payload;
+pub mod remote;
+pub mod spec;
+pub mod target;
+pub mod transfer;
+pub mod trial;
+
+use std::str::FromStr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use self::facts::Facts;
+use self::payload::{Built, Parts, Payload, Recipe};
+use self::remote::Remote;
+use self::transfer::{Delta, Transfer};
+use self::trial::Trial;
+use crate::board::Board;
+use crate::boot::{self, BootInput, SlotId, Slots};
+use crate::error::{Error, Exit, Result};
+use crate::progress::Progress;
+use crate::ssh::{Host, Options, Session, Staying};
+
+/// What is deployed, and how; the same for every board of a fleet.
+pub struct Job<'a> {
+    /// The profile.
+    pub board: &'a Board,
+    /// Number of the partition that the boot loader reads, among those of its disk.
+    pub boot_partition: u32,
+    /// The build.
+    pub built: &'a Built,
+    /// Input of the boot chain, with the profile's command line.
+    pub input: BootInput<'a>,
+    /// Which parts come from the build.
+    pub parts: Parts,
+    /// How to connect.
+    pub ssh: Options,
+    /// Health commands, run on the board.
+    pub checks: Vec<String>,
+    /// Bring it there, and leave it.
+    pub no_reboot: bool,
+    /// Tell what would be done.
+    pub dry_run: bool,
+    /// Who deploys: `user@host`.
+    pub by: String,
+    /// Now, UTC, as `info` has it.
+    pub now: String,
+    /// Directory for logs of failed trials.
+    pub logs: PathBuf,
+}
+
+/// One board and what is known about it beforehand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Where it is.
+    pub host: Host,
+    /// File that its console is written to.
+    pub console: Option<PathBuf>,
+}
+
+/// What a deploy ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It runs, and is the default.
+    Default,
+    /// It was the default and running already.
+    Unchanged,
+    /// It is there, and was not started.
+    Installed,
+    /// Nothing was done: `--dry-run`.
+    Planned,
+}
+
+/// A deploy that did not fail.
+#[derive(Debug, Clone, Serialize)]
+pub struct Deployed {
+    /// Where.
+    pub host: String,
+    /// What.
+    pub id: String,
+    /// Its `uname -r`.
+    pub release: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Files sent.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes sent for them, packed.
+    pub wire: u64,
+    /// Seconds for everything.
+    pub seconds: f64,
+}
+
+/// The slots of a board's boot chain; the chains that have none cannot boot a kernel once.
+pub fn with_slots<T>(board: &Board, work: impl FnOnce(&dyn Slots) -> Result<T>) -> Result<T> {
+    let chain = boot::chain(&board.boot)?;
+    let slots = chain.slots().ok_or_else(|| {
+        Error::usage(format!("boot chain `{}` cannot boot a kernel once", board.boot.chain))
+            .hint("on boards with U-Boot use the chain `uboot-script`")
+    })?;
+    work(&*slots)
+}
+
+/// A board's lock, held as long as this lives.
+pub struct Held(#[expect(dead_code, reason = "keeps the script on the board waiting")] Staying);
+
+/// Takes the board for this process alone.
+pub fn lock(remote: &Remote, by: &str) -> Result<Held> {
+    let (staying, line) = remote.stay(include_str!("remote/lock.sh"), &[by])?;
+    if line == "taken" {
+        return Ok(Held(staying));
+    }
+    let host = remote.session().host();
+    match line.strip_prefix("held ").map(|rest| rest.split_once(' ').unwrap_or((rest, ""))) {
+        Some((since, by)) => Err(Error::new(format!("{host} is being deployed to already"))
+            .caused_by(format!(
+                "by {}, since {}",
+                if by.is_empty() { "somebody" } else { by },
+                if since.is_empty() { "just now" } else { since }
+            ))
+            .hint("wait until that has ended; the lock goes with its connection")),
+        None => Err(Error::new(format!("{host}: cannot take the board's lock")).caused_by(line)),
+    }
+}
+
+/// Deploys to one board.
+pub fn deploy(place: &Place, job: &Job<'_>, progress: &dyn Progress) -> Result<Deployed> {
+    with_slots(job.board, |slots| {
+        One { place, job, slots, partition: job.boot_partition, start: Instant::now(), progress }.run()
+    })
+}
+
+struct One<'a> {
+    place: &'a Place,
+    job: &'a Job<'a>,
+    slots: &'a dyn Slots,
+    partition: u32,
+    start: Instant,
+    progress: &'a dyn Progress,
+}
+
+impl One<'_> {
+    fn run(&self) -> Result<Deployed> {
+        let session = Session::open(&self.place.host, &self.job.ssh)?;
+        let remote = Remote::new(session, self.partition, self.slots)?;
+        let phase = |name: &'static str| move |error| self.interrupted(name, error);
+        let held = if self.job.dry_run { None } else { Some(lock(&remote, &self.job.by)?) };
+        let facts = remote.look(self.slots, &self.images(), true).map_err(phase("the look at the board"))?;
+        let dtbs = &self.job.input.dtbs;
+        gate::check_board(self.job.board, dtbs, self.slots, &facts)?;
+        self.check_parts(&facts)?;
+        let recipe =
+            Recipe { parts: self.job.parts, input: self.job.input.clone(), trial: self.job.board.deploy.timeout };
+        let payload = Payload::new(self.job.built, &recipe, self.slots, &facts)?;
+        let id = payload.id.to_string();
+        if let Some(seconds) = facts.on_trial() {
+            if facts.running() != Some(&id) {
+                return Err(on_trial(&self.place.host, &facts, seconds));
+            }
+            self.progress.note(&format!("{}: {id} runs on trial: going on there", self.place.host));
+            drop(held);
+            self.trial().judge(remote, &facts, &payload.id, &payload.release, None)?;
+            return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
+        }
+        self.check_commands(&remote)?;
+        let default = facts.slots(self.slots).unwrap_or_default().default;
+        let is_default = default.as_ref() == Some(&payload.id);
+        if is_default && facts.running() == Some(&id) {
+            return Ok(self.deployed(&payload, Outcome::Unchanged, &Delta::default(), 0));
+        }
+        let there = facts.deployments.get(&id).is_some_and(|it| !it.boot_missing);
+        let mut wire = 0;
+        let mut delta = Delta::default();
+        if !there {
+            let arrived = transfer::arrived(&remote, &payload, &facts)?;
+            delta = Delta::new(&payload, &facts.base.files, &arrived);
+            gate::check_room(&payload, &facts)?;
+        }
+        if self.job.dry_run {
+            return Ok(self.deployed(&payload, Outcome::Planned, &delta, 0));
+        }
+        let stale: Vec<&str> =
+            facts.leftovers.iter().map(String::as_str).filter(|left| *left != id).collect();
+        if !stale.is_empty() {
+            remote.run("remove what interrupted deploys left", include_str!("remote/remove.sh"), &stale)?;
+        }
+        if !there {
+            let transfer = Transfer {
+                remote: &remote,
+                payload: &payload,
+                delta: &delta,
+                facts: &facts,
+                info: self.info(&payload),
+                task: format!("{}: sending", self.place.host),
+            };
+            wire = transfer.run(self.progress).map_err(phase("the transfer"))?;
+        }
+        if self.job.no_reboot {
+            return Ok(self.deployed(&payload, Outcome::Installed, &delta, wire));
+        }
+        drop(held);
+        self.trial().run(remote, &payload.id, &payload.release, &facts)?;
+        self.prune(&id);
+        Ok(self.deployed(&payload, Outcome::Default, &delta, wire))
+    }
+
+    /// Boot files of the image's kernel that may be taken over.
+    fn images(&self) -> Vec<String> {
+        let blank = SlotId::from_str("000000000000").and_then(|id| self.slots.files(&self.job.input, &id, ""));
+        blank
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|file| file.path.as_str().strip_prefix("bimg/000000000000/").map(str::to_string))
+            .collect()
+    }
+
+    /// A part alone fits only the kernel that runs.
+    fn check_parts(&self, facts: &Facts) -> Result<()> {
+        let release = &self.job.built.kernel.release;
+        if self.job.parts == Parts::ALL || facts.release == *release {
+            return Ok(());
+        }
+        Err(Error::new(format!("the board runs Linux {}, and the build is {release}", facts.release))
+            .caused_by("a part of a kernel fits only the rest of it")
+            .hint("deploy the whole kernel: without `--kernel-only`, `--modules-only`, `--dtb-only`"))
+    }
+
+    /// A health command that is not on the board fails any kernel.
+    fn check_commands(&self, remote: &Remote) -> Result<()> {
+        for check in &self.job.checks {
+            let word = check.split_whitespace().next().unwrap_or_default();
+            // Words with a meaning to the shell are its own affair.
+            if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphanumeric() || "._-/+".contains(c)) {
+                continue;
+            }
+            let output = remote.command(&format!("command -v {word} >/dev/null"))?;
+            if !output.status.success() {
+                return Err(Error::usage(format!("{} has no command `{word}`", self.place.host))
+                    .caused_by(format!("the check `{check}` would fail with any kernel"))
+                    .hint("checks are shell commands that run on the board: `--check`, `deploy.checks`"));
+            }
+        }
+        Ok(())
+    }
+
+    fn trial(&self) -> Trial<'_> {
+        let name: String = self.place.host.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        Trial {
+            host: &self.place.host,
+            ssh: &self.job.ssh,
+            slots: self.slots,
+            boot_partition: self.partition,
+            checks: &self.job.checks,
+            time: Duration::from_secs(self.job.board.deploy.timeout),
+            console: self.place.console.clone(),
+            log: self.job.logs.join(format!("deploy-{name}.log")),
+            progress: self.progress,
+        }
+    }
+
+    fn info(&self, payload: &Payload) -> String {
+        format!(
+            "release={}\nboard={}\nsince={}\nby={}\nsize={}\n",
+            payload.release,
+            self.job.board.name,
+            self.job.now,
+            self.job.by,
+            payload.size()
+        )
+    }
+
+    fn deployed(&self, payload: &Payload, outcome: Outcome, delta: &Delta, wire: u64) -> Deployed {
+        Deployed {
+            host: self.place.host.to_string(),
+            id: payload.id.to_string(),
+            release: payload.release.clone(),
+            outcome,
+            files: delta.send.len(),
+            bytes: delta.bytes,
+            wire,
+            seconds: self.start.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Old deployments go once the new one is the default. Failing at that fails nothing else.
+    fn prune(&self, id: &str) {
+        let prune = || -> Result<()> {
+            let remote =
+                Remote::new(Session::open(&self.place.host, &self.job.ssh)?, self.partition, self.slots)?;
+            let facts = remote.look(self.slots, &[], false)?;
+            let old = manage::superfluous(&facts, self.slots, self.job.board.deploy.keep);
+            let old: Vec<&str> = old.iter().map(String::as_str).filter(|old| *old != id).collect();
+            if old.is_empty() {
+                return Ok(());
+            }
+            self.progress.note(&format!("{}: removing old deployments: {}", self.place.host, old.join(", ")));
+            remote.run("remove old deployments", include_str!("remote/remove.sh"), &old).map(drop)
+        };
+        if let Err(error) = prune() {
+            let why: Vec<&str> = error.chain().collect();
+            self.progress.warn(&format!("old deployments stay: {}", why.join(": ")));
+        }
+    }
+
+    fn interrupted(&self, phase: &str, error: Error) -> Error {
+        if error.exit() == Exit::Interrupted {
+            return Error::interrupted_in(format!("{phase} of {}", self.place.host));
+        }
+        error
+    }
+}
+
+/// The refusal while a trial goes on.
+fn on_trial(host: &Host, facts: &Facts, seconds: u64) -> Error {
+    let id = facts.running().unwrap_or_default();
+    let left = seconds.saturating_sub(facts.uptime);
+    let by = facts.deployments.get(id).map_or(String::new(), |it| format!(", brought by {} at {}", it.by, it.since));
+    Error::new(format!("{host} is on the trial boot of another kernel"))
+        .caused_by(format!("{id}{by}"))
+        .hint(format!("it goes back by itself in {left} s unless its deploy confirms it; `bimg target rollback` does so at once"))
+}

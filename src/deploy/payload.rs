@@ -1,0 +1,230 @@
+//! What is deployed: the files of one kernel, with their hashes and the name that follows from them.
+
+use std::str::FromStr;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::facts::Facts;
+use super::target;
+use crate::boot::{BootInput, SlotId, Slots};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::fsx;
+use crate::kernel::KernelArtifacts;
+use crate::tree::Content;
+
+/// One file of a deployment.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// `modules/...`, `boot/...`, or a name of the deployment's own.
+    pub path: String,
+    /// Where its bytes are; `None` when the board has them already.
+    pub content: Option<Content>,
+    /// Hash.
+    pub sha256: Digest,
+    /// Bytes, 0 when the board has them.
+    pub size: u64,
+}
+
+/// A kernel as it was built, hashed once for all boards that get it.
+pub struct Built {
+    /// What the kernel stage left.
+    pub kernel: KernelArtifacts,
+    /// Modules below `modules/`.
+    pub modules: Vec<Entry>,
+}
+
+impl Built {
+    /// Reads and hashes the modules.
+    pub fn new(kernel: &KernelArtifacts) -> Result<Built> {
+        let mut paths = Vec::new();
+        collect(&kernel.modules_dir, "modules", &mut paths)?;
+        paths.sort();
+        Ok(Built { kernel: kernel.clone(), modules: hash(&paths)? })
+    }
+}
+
+fn collect(dir: &Path, name: &str, into: &mut Vec<(String, PathBuf)>) -> Result<()> {
+    for child in fsx::names(dir)? {
+        let (path, name) = (dir.join(&child), format!("{name}/{child}"));
+        if path.is_dir() { collect(&path, &name, into)? } else { into.push((name, path)) }
+    }
+    Ok(())
+}
+
+/// Hashes on all cores.
+fn hash(paths: &[(String, PathBuf)]) -> Result<Vec<Entry>> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(paths.len()));
+    let work = || -> Result<()> {
+        while let Some((name, path)) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            crate::interrupt::check()?;
+            let entry = entry(name, Content::whole(path)?)?;
+            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..std::thread::available_parallelism().map_or(2, usize::from)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(Error::new("a hashing thread died")))
+        })
+    })?;
+    let mut entries = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    entries.sort_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
+    Ok(entries)
+}
+
+fn entry(path: &str, content: Content) -> Result<Entry> {
+    let sha256 = Digest::of_reader(&mut content.open()?)
+        .map_err(|cause| Error::new(format!("cannot read `{path}`")).caused_by(fsx::describe(&cause)))?;
+    Ok(Entry { path: path.to_string(), size: content.len(), content: Some(content), sha256 })
+}
+
+/// Which parts come from the build; the others are the running deployment's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The kernel image.
+    pub kernel: bool,
+    /// DTBs and overlays.
+    pub dtbs: bool,
+    /// Modules.
+    pub modules: bool,
+}
+
+impl Parts {
+    /// Everything from the build.
+    pub const ALL: Parts = Parts { kernel: true, dtbs: true, modules: true };
+
+    fn takes(self, path: &str, kernel: &str) -> bool {
+        match path.split_once('/') {
+            Some(("modules", _)) => self.modules,
+            // The command line comes with the kernel, and is always made anew.
+            Some(("boot", name)) if name == kernel => self.kernel,
+            Some(("boot", name)) => self.dtbs || name.starts_with("cmdline"),
+            _ => true,
+        }
+    }
+}
+
+/// A deployment, whole.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// Its name.
+    pub id: SlotId,
+    /// `uname -r` of its kernel.
+    pub release: String,
+    /// All files, sorted.
+    pub entries: Vec<Entry>,
+    /// Dates them: seconds since 1970.
+    pub epoch: i64,
+}
+
+/// What a deployment is made from, besides the build.
+pub struct Recipe<'a> {
+    /// Which parts come from the build.
+    pub parts: Parts,
+    /// Input of the boot chain; its command line is the profile's.
+    pub input: BootInput<'a>,
+    /// Seconds of a trial boot.
+    pub trial: u64,
+}
+
+impl Payload {
+    /// The deployment of a build for a board that says `facts`.
+    pub fn new(built: &Built, recipe: &Recipe<'_>, slots: &dyn Slots, facts: &Facts) -> Result<Payload> {
+        // Its name follows from its content, and its content holds its name: the name is that of the content
+        // with another name in it.
+        let blank = SlotId::from_str("000000000000")?;
+        let draft = Self::draft(built, recipe, slots, facts, &blank)?;
+        let mut fields: Vec<Vec<u8>> = vec![recipe.trial.to_string().into_bytes()];
+        for entry in &draft {
+            fields.push(entry.path.clone().into_bytes());
+            fields.push(entry.sha256.0.to_vec());
+        }
+        let digest = Digest::of_fields(fields.iter().map(Vec::as_slice)).to_string();
+        let id = SlotId::from_str(&digest[..12])?;
+        let entries = Self::draft(built, recipe, slots, facts, &id)?;
+        Ok(Payload { id, release: built.kernel.release.clone(), entries, epoch: recipe.input.epoch })
+    }
+
+    fn draft(
+        built: &Built,
+        recipe: &Recipe<'_>,
+        slots: &dyn Slots,
+        facts: &Facts,
+        id: &SlotId,
+    ) -> Result<Vec<Entry>> {
+        let release = &built.kernel.release;
+        let real_init = facts.word("init").filter(|init| !init.contains("/.bimg/")).unwrap_or("/sbin/init");
+        let cmdline = cmdline(&recipe.input.cmdline, facts, id);
+        let trial = format!("{cmdline} bimg_trial={} panic=10", recipe.trial);
+        let mut entries = BTreeMap::new();
+        let mut put = |entry: Entry| drop(entries.insert(entry.path.clone(), entry));
+        let input = BootInput { cmdline, ..recipe.input.clone() };
+        let prefix = format!("bimg/{id}/");
+        for file in slots.files(&input, id, &trial)? {
+            let path = file.path.as_str();
+            let Some(name) = path.strip_prefix(&prefix) else {
+                return Err(Error::new(format!("the boot chain lays `{path}` outside of the deployment")));
+            };
+            put(entry(&format!("boot/{name}"), file.content)?);
+        }
+        built.modules.iter().cloned().for_each(&mut put);
+        put(entry("init", target::init_script(release, id, real_init).as_str().into())?);
+        put(entry("config", Content::whole(&built.kernel.config)?)?);
+        if recipe.parts != Parts::ALL {
+            take_over(&mut entries, recipe, facts)?;
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    /// Bytes that are not on the board.
+    pub fn size(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.size).sum()
+    }
+
+    /// The manifest, as `sha256sum -c` reads it.
+    pub fn manifest(&self) -> String {
+        self.entries.iter().map(|entry| format!("{}  {}\n", entry.sha256, entry.path)).collect()
+    }
+}
+
+/// Puts the running kernel's files in the place of what is not to be changed.
+fn take_over(entries: &mut BTreeMap<String, Entry>, recipe: &Recipe<'_>, facts: &Facts) -> Result<()> {
+    let kernel = recipe.input.kernel.0.as_str();
+    entries.retain(|path, _| recipe.parts.takes(path, kernel));
+    for (path, sha256) in &facts.base.files {
+        let boot_or_module = path.starts_with("boot/") || path.starts_with("modules/");
+        if boot_or_module && !recipe.parts.takes(path, kernel) {
+            let entry = Entry { path: path.clone(), content: None, sha256: *sha256, size: 0 };
+            entries.insert(path.clone(), entry);
+        }
+    }
+    if !entries.contains_key(&format!("boot/{kernel}")) {
+        return Err(Error::new(format!("the running kernel's `{kernel}` was not found on the board"))
+            .hint("deploy the whole kernel once, without `--modules-only` or `--dtb-only`"));
+    }
+    Ok(())
+}
+
+/// The profile's command line, with what tells the running system where its root is.
+fn cmdline(profile: &str, facts: &Facts, id: &SlotId) -> String {
+    let key = |word: &str| word.split('=').next().unwrap_or_default().to_string();
+    let mut words: Vec<String> = profile.split_whitespace().map(str::to_string).collect();
+    if !words.iter().any(|word| word.starts_with("root=")) {
+        for word in &facts.cmdline {
+            let root = ["root", "rootfstype", "rootflags", "rootwait", "rootdelay", "ro", "rw", "resume"];
+            if root.contains(&key(word).as_str()) && !words.iter().any(|known| key(known) == key(word)) {
+                words.push(word.clone());
+            }
+        }
+    }
+    words.retain(|word| key(word) != "init");
+    words.push(format!("init=/lib/modules/.bimg/{id}/init"));
+    words.push(format!("bimg_deploy={id}"));
+    words.join(" ")
+}

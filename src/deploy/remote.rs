@@ -1,0 +1,146 @@
+//! Scripts on a board. Each is `remote/prelude.sh` and a file beside it; the words it needs are its arguments.
+
+use std::process::ChildStdin;
+
+use super::facts::Facts;
+use crate::boot::Slots;
+use crate::error::{Error, Result};
+use crate::exec::{Output, quote, tail};
+use crate::ssh::{Script, Session, Staying};
+
+const PRELUDE: &str = include_str!("remote/prelude.sh");
+/// Status by which a script says that its last words on stderr are the reason.
+const DIED: i32 = 9;
+
+/// A board that can be worked on.
+pub struct Remote {
+    session: Session,
+    sudo: bool,
+    /// Number of the boot partition on root's disk.
+    boot_partition: u32,
+    /// A file that is always on it.
+    boot_file: &'static str,
+}
+
+impl Remote {
+    /// Finds out whether scripts run as root: at once, or by `sudo`.
+    pub fn new(session: Session, boot_partition: u32, slots: &dyn Slots) -> Result<Remote> {
+        let boot_file = slots.evidence().first().map_or("boot.scr", |(path, _)| path);
+        let mut remote = Remote { session, sudo: false, boot_partition, boot_file };
+        if remote.uid()? != "0" {
+            remote.sudo = true;
+            let as_root = remote.uid();
+            if !as_root.as_ref().is_ok_and(|uid| uid == "0") {
+                let mut error = Error::new(format!("{} is not root there", remote.session.host()))
+                    .caused_by("kernels are installed as root, and `sudo -n` does not help");
+                if let Err(cause) = as_root {
+                    error = error.caused_by(cause.chain().last().unwrap_or_default().to_string());
+                }
+                return Err(error.hint("log in as root@HOST, or allow this user `sudo` without a password"));
+            }
+        }
+        Ok(remote)
+    }
+
+    fn uid(&self) -> Result<String> {
+        let output = self.checked("ask who we are", &self.session.run(&self.script("id -u", &[]))?)?;
+        Ok(output.trim().to_string())
+    }
+
+    fn script<'a>(&self, text: &'a str, args: &'a [&'a str]) -> Script<'a> {
+        Script { text, args, sudo: self.sudo }
+    }
+
+    /// The connection.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// `text` behind the prelude, able to find the boot filesystem.
+    fn whole(&self, text: &str) -> String {
+        let find = format!("boot_find {} {} || :\n", self.boot_partition, quote(self.boot_file));
+        format!("{PRELUDE}{find}{text}")
+    }
+
+    /// Runs a script and returns what it printed.
+    pub fn run(&self, what: &str, text: &str, args: &[&str]) -> Result<String> {
+        let text = self.whole(text);
+        let output = self.session.run(&self.script(&text, args))?;
+        self.checked(what, &output)
+    }
+
+    /// Starts a script that reads what `feed` writes.
+    pub fn feed(
+        &self,
+        what: &str,
+        text: &str,
+        args: &[&str],
+        feed: impl FnOnce(&mut ChildStdin) -> Result<()>,
+    ) -> Result<String> {
+        let text = self.whole(text);
+        let mut running = self.session.start(&self.script(&text, args), true)?;
+        let fed = running.stdin().map_or(Ok(()), |mut stdin| feed(&mut stdin));
+        // Where the script ended early, its own words say more than a broken pipe.
+        let output = running.finish()?;
+        let printed = self.checked(what, &output)?;
+        fed.map(|()| printed)
+    }
+
+    /// Starts a script that stays, and returns its first line.
+    pub fn stay(&self, text: &str, args: &[&str]) -> Result<(Staying, String)> {
+        let text = self.whole(text);
+        self.session.stay(&self.script(&text, args))
+    }
+
+    /// Any shell command of the user's; its status is for the caller.
+    pub fn command(&self, command: &str) -> Result<Output> {
+        self.session.run(&self.script(command, &[]))
+    }
+
+    fn checked(&self, what: &str, output: &Output) -> Result<String> {
+        if output.status.success() {
+            return Ok(output.text());
+        }
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        let error = Error::new(format!("{}: cannot {what}", self.session.host()));
+        Err(if output.status.code() == Some(DIED) && !words.is_empty() {
+            error.caused_by(tail(&words, 1))
+        } else if words.is_empty() {
+            error.caused_by(format!("its shell ended with status {}", output.status.code().unwrap_or(-1)))
+        } else {
+            error.caused_by(tail(&words, 3))
+        })
+    }
+
+    /// Looks at everything. `images`: boot files of the image's own kernel whose hashes are wanted.
+    pub fn look(&self, slots: &dyn Slots, images: &[String], base: bool) -> Result<Facts> {
+        let mut text = String::from(include_str!("remote/look.sh"));
+        text.push_str("boot() {\n");
+        text.push_str("echo \"free-boot $(free \"$boot_at\")\"\n");
+        for (path, needle) in slots.evidence() {
+            text.push_str(&format!("evidence {} {}\n", quote(path), quote(needle)));
+        }
+        for (path, _) in slots.state(&Default::default()) {
+            text.push_str(&format!("state {}\n", quote(path)));
+        }
+        for path in images {
+            text.push_str(&format!("image_file {}\n", quote(path)));
+        }
+        text.push_str("list\n}\n");
+        // In a subshell, which a mount that fails may end.
+        text.push_str(
+            "if [ -n \"$boot_at$boot_dev\" ]; then\n\
+             echo \"boot-device ${boot_dev:-$boot_at}\"\n\
+             (boot_open ro && boot) 2>\"$run/look\" || echo \"boot-error $(tail -n 1 \"$run/look\")\"\n\
+             else echo 'boot-error no such partition beside the root filesystem, and none is mounted'; fi\n",
+        );
+        if base {
+            text.push_str(
+                "running=$(sed -n 's/.*bimg_deploy=\\([0-9a-f]*\\).*/\\1/p' /proc/cmdline)\n\
+                 base \"$running\"\n",
+            );
+        }
+        Facts::parse(&self.run("look at the board", &text, &[])?)
+            .map_err(|error| error.context(format!("{}: cannot look at the board", self.session.host())))
+    }
+}

@@ -1,0 +1,92 @@
+# Before each script that bimg runs on a board: POSIX shell, and no more than busybox has.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+umask 022
+store=/lib/modules/.bimg
+run=/run
+[ -d $run ] && [ -w $run ] || run=/tmp
+run=$run/bimg
+
+die() {
+	echo "$*" >&2
+	exit 9
+}
+
+# Sets boot_dev, boot_at, boot_ro: the filesystem that the boot loader reads, as partition $1 of root's disk, or
+# the mounted one that has file $2. boot_at is empty while it is not mounted.
+boot_find() {
+	boot_dev='' boot_at='' boot_ro='' root=''
+	while read -r _ _ number _ point _; do
+		[ "$point" != / ] || root=$number
+	done </proc/self/mountinfo
+	wanted=''
+	disk=$(readlink -f "/sys/dev/block/$root" 2>/dev/null) && disk=${disk%/*}
+	for part in "$disk"/*/partition; do
+		[ -r "$part" ] && [ "$(cat "$part")" = "$1" ] || continue
+		part=${part%/partition}
+		boot_dev=/dev/${part##*/}
+		wanted=$(cat "$part/dev")
+	done
+	while read -r _ _ number top point options rest; do
+		case " $rest" in
+		*" - vfat "*) ;;
+		*) continue ;;
+		esac
+		if [ -n "$wanted" ]; then
+			[ "$number" = "$wanted" ] && [ "$top" = / ] || continue
+		else
+			[ -e "$point/$2" ] || continue
+			rest=${rest#*- vfat }
+			boot_dev=${rest%% *}
+		fi
+		boot_at=$point
+		case ",$options,${rest##* }," in
+		*,ro,*) boot_ro=1 ;;
+		*) boot_ro='' ;;
+		esac
+	done </proc/self/mountinfo
+	[ -n "$boot_at$boot_dev" ]
+}
+
+# Mounts it, `ro` or `rw`, where it is not mounted so already; boot_close puts everything back.
+boot_open() {
+	boot_undo=''
+	if [ -z "$boot_at" ]; then
+		mkdir -p "$run/boot" || die "cannot make $run/boot"
+		# A power cut leaves FAT dirty, not broken.
+		if [ "$1" = rw ] && command -v fsck.fat >/dev/null; then
+			fsck.fat -a "$boot_dev" >/dev/null 2>&1
+		fi
+		mount -t vfat -o "$1,noatime" "$boot_dev" "$run/boot" 2>"$run/error" ||
+			die "cannot mount $boot_dev: $(cat "$run/error")"
+		boot_at=$run/boot
+		boot_undo=umount
+	elif [ "$1" = rw ] && [ -n "$boot_ro" ]; then
+		mount -o remount,rw "$boot_at" 2>/dev/null || die "$boot_at is read-only and stays so"
+		boot_undo=ro
+	fi
+	trap boot_close EXIT
+	trap 'exit 9' HUP INT TERM PIPE
+}
+
+boot_close() {
+	cd /
+	case $boot_undo in
+	umount)
+		sync
+		umount "$boot_at" || umount -l "$boot_at"
+		;;
+	ro) mount -o remount,ro "$boot_at" ;;
+	esac
+	boot_undo=''
+}
+
+# What was read before it is written again must come from the card.
+from_card() {
+	sync
+	{ echo 1 >/proc/sys/vm/drop_caches; } 2>/dev/null || :
+}
+
+# Size, time and inode of every file below here: tells whether somebody touched one.
+stamp() {
+	find modules -type f -exec stat -c '%i %s %Y %n' {} + | sort
+}

@@ -1,0 +1,330 @@
+//! Brings a deployment's files to a board: only what it does not have, packed, two streams at once.
+//!
+//! ```text
+//! Payload - Base - what an interrupted deploy left -> tar, gzip on all cores -> root.sh | boot.sh
+//! ```
+//!
+//! Everything arrives below `ID.partial`. The board checks every hash, syncs, and renames.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::process::ChildStdin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::facts::{self, Facts};
+use super::payload::{Entry, Payload};
+use super::remote::Remote;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::fsx;
+use crate::progress::{Progress, Unit};
+use crate::tree::Content;
+
+/// Bytes that are packed as one gzip member (RFC 1952, 2.2: members follow each other).
+const PIECE: usize = 1 << 20;
+/// Mode of files on the boot partition: what FAT shows anyway, so that nothing has to be changed there.
+const BOOT_MODE: u32 = 0o755;
+
+/// What is sent, and what is not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Paths to send.
+    pub send: BTreeSet<String>,
+    /// Paths that are linked or copied on the board.
+    pub keep: BTreeSet<String>,
+    /// Paths below `modules/` of the base that do not belong to this deployment, or differ.
+    pub remove: BTreeSet<String>,
+    /// Paths that an interrupted deploy brought.
+    pub arrived: BTreeSet<String>,
+    /// Bytes to send, unpacked.
+    pub bytes: u64,
+    /// Boot files are all in place under their final name.
+    pub boot_done: bool,
+}
+
+impl Delta {
+    /// Compares. `arrived`: hashes of what an interrupted deploy left.
+    pub fn new(payload: &Payload, base: &BTreeMap<String, Digest>, arrived: &BTreeMap<String, Digest>) -> Delta {
+        let mut delta = Delta::default();
+        delta.boot_done = payload.entries.iter().filter_map(|entry| Some((entry.path.strip_prefix("boot/")?, entry.sha256)))
+            .all(|(name, sha256)| arrived.get(&format!("whole/{name}")) == Some(&sha256));
+        for entry in &payload.entries {
+            if delta.boot_done && entry.path.starts_with("boot/") {
+                delta.keep.insert(entry.path.clone());
+            } else if arrived.get(&entry.path) == Some(&entry.sha256) {
+                delta.arrived.insert(entry.path.clone());
+            } else if base.get(&entry.path) == Some(&entry.sha256) && shared(&entry.path) {
+                delta.keep.insert(entry.path.clone());
+            } else {
+                delta.bytes += entry.size;
+                delta.send.insert(entry.path.clone());
+            }
+        }
+        let kept = |path: &String| delta.keep.contains(path);
+        delta.remove = base.keys().filter(|path| path.starts_with("modules/") && !kept(path)).cloned().collect();
+        delta
+    }
+}
+
+/// What may be taken over from another deployment.
+fn shared(path: &str) -> bool {
+    path.starts_with("modules/") || path.starts_with("boot/")
+}
+
+/// What a board still has of an interrupted deploy of the same files.
+pub fn arrived(remote: &Remote, payload: &Payload, facts: &Facts) -> Result<BTreeMap<String, Digest>> {
+    if !facts.leftovers.contains(&payload.id.to_string()) {
+        return Ok(BTreeMap::new());
+    }
+    let id = payload.id.to_string();
+    let text = remote.run("see what an interrupted deploy left", include_str!("remote/resume.sh"), &[&id])?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .filter_map(|(hash, path)| Some((path.to_string(), facts::digest(hash)?)))
+        .collect())
+}
+
+/// Sends.
+pub struct Transfer<'a> {
+    /// The board.
+    pub remote: &'a Remote,
+    /// What it gets.
+    pub payload: &'a Payload,
+    /// What of it is sent.
+    pub delta: &'a Delta,
+    /// What the board has.
+    pub facts: &'a Facts,
+    /// `info` of the deployment.
+    pub info: String,
+    /// What progress is called.
+    pub task: String,
+}
+
+impl Transfer<'_> {
+    /// Both halves at once; bytes that went over the wire.
+    pub fn run(&self, progress: &dyn Progress) -> Result<u64> {
+        let (wire, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let count = Count { wire: &wire, done: &done, total: self.delta.bytes, task: &self.task, epoch: self.payload.epoch, progress };
+        let boot = || if self.delta.boot_done { Ok(()) } else { self.boot(&count) };
+        std::thread::scope(|scope| {
+            let boot = scope.spawn(boot);
+            let root = self.root(&count);
+            let boot = boot.join().unwrap_or_else(|_| Err(Error::new("a sending thread died")));
+            root.and(boot)
+        })?;
+        Ok(wire.into_inner())
+    }
+
+    fn id(&self) -> String {
+        self.payload.id.to_string()
+    }
+
+    /// Directory of the board whose modules are taken over.
+    fn base(&self) -> String {
+        if !self.delta.keep.iter().any(|path| path.starts_with("modules/")) {
+            return String::new();
+        }
+        match &self.facts.base.id {
+            Some(id) => format!("/lib/modules/.bimg/{id}/modules"),
+            None => format!("/lib/modules/{}", self.facts.release),
+        }
+    }
+
+    fn root(&self, count: &Count<'_>) -> Result<()> {
+        let in_root = |entry: &&Entry| !entry.path.starts_with("boot/");
+        let sent: Vec<&Entry> = self.chosen(in_root).collect();
+        let with = |set: &BTreeSet<String>| self.payload.entries.iter().filter(in_root).filter(|it| set.contains(&it.path)).map(sum).collect::<String>();
+        let manifest = self.payload.manifest();
+        // All that was sent or came earlier.
+        let sums = with(&self.delta.send) + &with(&self.delta.arrived) + &format!("{}  files\n", Digest::of(manifest.as_bytes()));
+        let made = [
+            ("files", manifest),
+            ("info", self.info.clone()),
+            (".sums", sums),
+            (".remove", self.delta.remove.iter().map(|path| format!("{path}\n")).collect()),
+        ];
+        let remote = self.remote;
+        let (id, base) = (self.id(), self.base());
+        remote
+            .feed("take the modules", include_str!("remote/root.sh"), &[&id, &base], |stdin| {
+                pack(&sent, &made, |path| path, None, stdin, count)
+            })
+            .map(drop)
+    }
+
+    fn boot(&self, count: &Count<'_>) -> Result<()> {
+        let in_boot = |entry: &&Entry| entry.path.starts_with("boot/");
+        let sent: Vec<&Entry> = self.chosen(in_boot).collect();
+        let name = |path: &str| path.trim_start_matches("boot/").to_string();
+        let all = self.payload.entries.iter().filter(in_boot);
+        let made = [
+            (".sums", all.map(|entry| sum(entry).replacen("  boot/", "  ", 1)).collect::<String>()),
+            (
+                ".copy",
+                self.delta.keep.iter().filter(|path| path.starts_with("boot/")).map(|path| name(path) + "\n").collect(),
+            ),
+        ];
+        let base = self.facts.base.id.as_ref().map_or(".".to_string(), |id| format!("bimg/{id}"));
+        let id = self.id();
+        self.remote
+            .feed("take the kernel", include_str!("remote/boot.sh"), &[&id, &base], |stdin| {
+                pack(&sent, &made, |path| path.trim_start_matches("boot/"), Some(BOOT_MODE), stdin, count)
+            })
+            .map(drop)
+    }
+
+    fn chosen<'b>(&'b self, half: impl Fn(&&Entry) -> bool + 'b) -> impl Iterator<Item = &'b Entry> {
+        self.payload.entries.iter().filter(half).filter(|entry| self.delta.send.contains(&entry.path))
+    }
+}
+
+fn sum(entry: &Entry) -> String {
+    format!("{}  {}\n", entry.sha256, entry.path)
+}
+
+struct Count<'a> {
+    wire: &'a AtomicU64,
+    done: &'a AtomicU64,
+    total: u64,
+    task: &'a str,
+    epoch: i64,
+    progress: &'a dyn Progress,
+}
+
+impl Count<'_> {
+    fn add(&self, unpacked: u64, packed: u64) {
+        self.wire.fetch_add(packed, Ordering::Relaxed);
+        let done = self.done.fetch_add(unpacked, Ordering::Relaxed) + unpacked;
+        self.progress.count(self.task, done.min(self.total), Some(self.total), Unit::Bytes);
+    }
+}
+
+/// A gzipped tar of files, and of a few made here, into a pipe. Pieces are packed on all cores and keep their order.
+fn pack(
+    entries: &[&Entry],
+    made: &[(&str, String)],
+    name: impl Fn(&str) -> &str + Sync,
+    mode: Option<u32>,
+    out: &mut ChildStdin,
+    count: &Count<'_>,
+) -> Result<()> {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        let mut inputs = Vec::new();
+        let mut outputs: Vec<Receiver<(u64, Vec<u8>)>> = Vec::new();
+        for _ in 0..workers {
+            let (to, pieces) = sync_channel::<Vec<u8>>(2);
+            let (packed, from) = sync_channel(2);
+            inputs.push(to);
+            outputs.push(from);
+            scope.spawn(move || {
+                for piece in pieces {
+                    let mut encoder = GzEncoder::new(Vec::with_capacity(piece.len() / 2), Compression::fast());
+                    // Writing to memory cannot fail.
+                    let bytes = encoder.write_all(&piece).and_then(|()| encoder.finish()).unwrap_or_default();
+                    if packed.send((piece.len() as u64, bytes)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let reader = scope.spawn(move || {
+            let sink = Pieces { to: inputs, next: 0, piece: Vec::with_capacity(PIECE) };
+            archive(entries, made, name, mode, count.epoch, sink)
+        });
+        let mut broken = None;
+        'all: loop {
+            for from in &outputs {
+                // The workers' turns are those of the reader.
+                let Ok((unpacked, bytes)) = from.recv() else { break 'all };
+                if let Err(cause) = crate::interrupt::check() {
+                    broken = Some(cause);
+                    break 'all;
+                }
+                if let Err(cause) = out.write_all(&bytes) {
+                    broken = Some(Error::new("cannot send to the board").caused_by(fsx::describe(&cause)));
+                    break 'all;
+                }
+                count.add(unpacked, bytes.len() as u64);
+            }
+        }
+        // Whoever still waits to hand over a piece ends now.
+        drop(outputs);
+        let read = reader.join().unwrap_or_else(|_| Err(Error::new("a reading thread died")));
+        match broken {
+            Some(error) => Err(error),
+            None => read,
+        }
+    })
+}
+
+/// Hands pieces to the workers in turn.
+struct Pieces {
+    to: Vec<std::sync::mpsc::SyncSender<Vec<u8>>>,
+    next: usize,
+    piece: Vec<u8>,
+}
+
+impl Pieces {
+    fn hand_over(&mut self) -> std::io::Result<()> {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        let worker = self.next % self.to.len();
+        self.next += 1;
+        self.to[worker].send(piece).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..n]);
+        if self.piece.len() == PIECE {
+            self.hand_over()?;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.piece.is_empty() { Ok(()) } else { self.hand_over() }
+    }
+}
+
+fn archive(
+    entries: &[&Entry],
+    made: &[(&str, String)],
+    name: impl Fn(&str) -> &str,
+    mode: Option<u32>,
+    epoch: i64,
+    sink: Pieces,
+) -> Result<()> {
+    let mut builder = tar::Builder::new(sink);
+    let mut append = |path: &str, size: u64, mode: u32, content: &mut dyn Read| -> Result<()> {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_size(size);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(epoch.max(1).cast_unsigned());
+        builder.append_data(&mut header, path, content).map_err(|cause| {
+            Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause))
+        })
+    };
+    for entry in entries {
+        let Some(content) = entry.content.as_ref() else { continue };
+        let own = if entry.path == "init" { 0o755 } else { 0o644 };
+        append(name(&entry.path), entry.size, mode.unwrap_or(own), &mut content.open()?)?;
+    }
+    for (path, text) in made {
+        append(path, text.len() as u64, mode.unwrap_or(0o644), &mut text.as_bytes())?;
+    }
+    builder.into_inner().and_then(|mut sink| sink.flush()).map_err(|cause| {
+        Error::new("cannot send to the board").caused_by(fsx::describe(&cause))
+    })
+}
+

@@ -1,0 +1,256 @@
+//! The trial boot: armed, started, judged; then kept, or the board is back on what it ran before.
+//!
+//! ```text
+//! arm -> reboot -> answers, another boot id
+//!                  ├─ runs the new kernel, `uname -r` and checks hold -> good, default
+//!                  ├─ runs the new kernel, a check fails              -> rebooted: the trial is used up
+//!                  └─ runs the old kernel                             -> it took itself back
+//! ```
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::facts::Facts;
+use super::remote::Remote;
+use crate::boot::{SlotId, SlotState, Slots};
+use crate::error::{Error, Exit, Result};
+use crate::exec::tail;
+use crate::progress::{Progress, Unit};
+use crate::ssh::{Host, Options, Session};
+use crate::{fsx, interrupt};
+
+/// Time to shut down, and for the boot loader.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+/// Between two looks whether a board is back.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The shortest time between checks that do not hold yet.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The guard's last seconds are its own.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// How to reach and judge a board.
+pub struct Trial<'a> {
+    /// Where it is.
+    pub host: &'a Host,
+    /// How to connect.
+    pub ssh: &'a Options,
+    /// Its boot chain.
+    pub slots: &'a dyn Slots,
+    /// Number of its boot partition.
+    pub boot_partition: u32,
+    /// Shell commands that must succeed.
+    pub checks: &'a [String],
+    /// Time for the trial boot, as the guard on the board has it.
+    pub time: Duration,
+    /// A file of the host's that the board's console is written to.
+    pub console: Option<PathBuf>,
+    /// Where the log of a failed trial goes.
+    pub log: PathBuf,
+    /// What listens.
+    pub progress: &'a dyn Progress,
+}
+
+/// What a board says briefly.
+const PEEK: &str = "echo \"machine $(uname -m)\"\necho \"release $(uname -r)\"\necho \"version $(uname -v)\"\n\
+    echo \"boot-id $(cat /proc/sys/kernel/random/boot_id)\"\necho \"cmdline $(cat /proc/cmdline)\"\n";
+
+/// Writes what the boot loader is to start, and makes sure that it stays.
+pub fn write_state(remote: &Remote, slots: &dyn Slots, state: &SlotState) -> Result<()> {
+    for (path, sector) in slots.state(state) {
+        remote.feed("set what the boot loader starts", include_str!("remote/state.sh"), &[path], |stdin| {
+            std::io::Write::write_all(stdin, &sector)
+                .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
+        })?;
+    }
+    Ok(())
+}
+
+/// Restarts the board and lets go of it.
+pub fn reboot(remote: Remote, command: &str) -> Result<()> {
+    // In the background, so that the answer still gets here.
+    let text = format!("sync\n(trap '' HUP; sleep 1; {command}) >/dev/null 2>&1 </dev/null &\n");
+    remote.run("reboot the board", &text, &[]).map(drop)
+}
+
+impl Trial<'_> {
+    /// Boots `id` once and judges it. `before`: the board as it was.
+    pub fn run(&self, remote: Remote, id: &SlotId, release: &str, before: &Facts) -> Result<()> {
+        let console = self.console_size();
+        let default = before.slots(self.slots).unwrap_or_default().default;
+        self.progress.note(&format!("{}: trial boot of {release} ({id})", self.host));
+        write_state(&remote, self.slots, &SlotState { default: default.clone(), trial: Some(id.clone()) })?;
+        reboot(remote, self.slots.reboot()).map_err(|error| self.not_started(error))?;
+        let back = self.wait(&before.boot_id, SHUTDOWN + self.time, true);
+        match back {
+            Ok((remote, facts)) if facts.running() == Some(id.to_string().as_str()) => {
+                self.judge(remote, &facts, id, release, console)
+            }
+            Ok((remote, facts)) => Err(self.rolled_back(&remote, id, &facts, "it did not get as far as SSH", console)),
+            Err(error) if error.exit() == Exit::Unreachable => {
+                self.progress.note(&format!("{}: no answer; waiting for it to take itself back", self.host));
+                match self.wait(&before.boot_id, SHUTDOWN + self.time, true) {
+                    Ok((remote, facts)) if facts.running() != Some(id.to_string().as_str()) => {
+                        Err(self.rolled_back(&remote, id, &facts, "it was never reached by SSH", console))
+                    }
+                    Ok((remote, facts)) => self.judge(remote, &facts, id, release, console),
+                    Err(error) => Err(self.lost(error, console)),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Confirms the deployment that the board runs on trial, or sends it back.
+    pub fn judge(
+        &self,
+        remote: Remote,
+        facts: &Facts,
+        id: &SlotId,
+        release: &str,
+        console: Option<u64>,
+    ) -> Result<()> {
+        let verdict = if facts.release == release {
+            self.check_all(&remote)
+        } else {
+            Err(Error::new(format!("`uname -r` says {}, and {release} was deployed", facts.release)))
+        };
+        let why = match verdict {
+            Ok(()) => {
+                let name = id.to_string();
+                let args = [name.as_str(), facts.boot_id.as_str()];
+                remote.run("confirm the new kernel", include_str!("remote/good.sh"), &args)?;
+                return write_state(&remote, self.slots, &SlotState { default: Some(id.clone()), trial: None });
+            }
+            Err(error) if error.exit() == Exit::Interrupted => return Err(error),
+            Err(error) => error.chain().collect::<Vec<_>>().join(": "),
+        };
+        self.progress.warn(&format!("{}: {why}; going back", self.host));
+        // The trial is used up: any boot is the old kernel's.
+        if let Err(error) = reboot(remote, "reboot") {
+            self.progress.warn(&format!("{}: {}", self.host, error.chain().next().unwrap_or_default()));
+        }
+        match self.wait(&facts.boot_id, SHUTDOWN + self.time * 2, true) {
+            Ok((remote, back)) => Err(self.rolled_back(&remote, id, &back, &why, console)),
+            Err(error) => Err(self.lost(error, console)),
+        }
+    }
+
+    /// Every check holds within the trial's time. One that cannot be found fails at once.
+    fn check_all(&self, remote: &Remote) -> Result<()> {
+        let deadline = Instant::now() + self.time.saturating_sub(MARGIN) / 2;
+        for check in self.checks {
+            loop {
+                let output = remote.command(check)?;
+                let status = output.status.code().unwrap_or(-1);
+                if status == 0 {
+                    self.progress.note(&format!("{}: `{check}` holds", self.host));
+                    break;
+                }
+                if status == 127 || Instant::now() >= deadline {
+                    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
+                    let error = Error::new(format!("check `{check}` fails with status {status}"));
+                    let said = tail(said.trim(), 1);
+                    return Err(if said.is_empty() { error } else { error.caused_by(said) });
+                }
+                interrupt::check()?;
+                std::thread::sleep(AGAIN);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the board answers from another boot.
+    pub fn wait(&self, old_boot: &str, time: Duration, reboots: bool) -> Result<(Remote, Facts)> {
+        let start = Instant::now();
+        let task = format!("{}: waiting for the board", self.host);
+        let total = time.as_secs();
+        let options = Options { timeout: Duration::from_secs(5), ..self.ssh.clone() };
+        let mut last: Option<Error> = None;
+        let mut same = false;
+        while start.elapsed() < time {
+            self.progress.count(&task, start.elapsed().as_secs().min(total - 1), Some(total), Unit::Items);
+            match self.peek(&options) {
+                Ok((remote, facts)) if !reboots || facts.boot_id != old_boot => {
+                    self.progress.count(&task, total, Some(total), Unit::Items);
+                    return Ok((remote, facts));
+                }
+                Ok(_) => same = true,
+                Err(error) if error.exit() == Exit::Interrupted => {
+                    return Err(Error::interrupted_in(format!("the boot of {}", self.host)));
+                }
+                Err(error) => {
+                    same = false;
+                    last = Some(error);
+                }
+            }
+            interrupt::check().map_err(|_| Error::interrupted_in(format!("the boot of {}", self.host)))?;
+            std::thread::sleep(PAUSE);
+        }
+        let error = Error::new(format!("{} is not back after {} s", self.host, time.as_secs())).with_exit(Exit::Unreachable);
+        Err(if same {
+            error.caused_by("it still runs as before: `reboot` had no effect")
+        } else {
+            match last {
+                Some(cause) => error.caused_by(cause.chain().last().unwrap_or_default()),
+                None => error,
+            }
+        })
+    }
+
+    fn peek(&self, options: &Options) -> Result<(Remote, Facts)> {
+        let session = Session::open(self.host, options)?;
+        let remote = Remote::new(session, self.boot_partition, self.slots)?;
+        let facts = Facts::parse(&remote.run("look at the board", PEEK, &[])?)?;
+        Ok((remote, facts))
+    }
+
+    fn not_started(&self, error: Error) -> Error {
+        error.hint("the trial is armed, and the next boot of the board is going to be the new kernel's, once")
+    }
+
+    fn console_size(&self) -> Option<u64> {
+        std::fs::metadata(self.console.as_ref()?).ok().map(|meta| meta.len())
+    }
+
+    /// The board runs, and not what was deployed.
+    fn rolled_back(&self, remote: &Remote, id: &SlotId, facts: &Facts, why: &str, console: Option<u64>) -> Error {
+        let name = id.to_string();
+        let mut text = remote
+            .run("read the log of the trial", include_str!("remote/log.sh"), &[&name])
+            .unwrap_or_else(|error| format!("{error}\n"));
+        text.push_str(&self.console_text(console));
+        let running = facts.running().map_or("the kernel of its image".to_string(), |id| format!("deployment {id}"));
+        let mut error = Error::new(format!("{}: the new kernel {name} did not pass its trial", self.host))
+            .caused_by(why)
+            .caused_by(format!("the board is back on Linux {}, {running}", facts.release))
+            .with_exit(Exit::RolledBack);
+        if let Some(line) = text.lines().rev().find(|line| line.contains("Kernel panic")) {
+            error = error.caused_by(line.trim().to_string());
+        }
+        self.keep(error, &text)
+    }
+
+    /// Nobody answers any more.
+    fn lost(&self, error: Error, console: Option<u64>) -> Error {
+        let text = self.console_text(console);
+        self.keep(error, &text).hint(
+            "the board's default is the old kernel: a reset or a power cycle boots it; docs/deploy.md says which boards do that by themselves",
+        )
+    }
+
+    fn keep(&self, error: Error, text: &str) -> Error {
+        if text.trim().is_empty() {
+            return error;
+        }
+        let kept = self.log.parent().map_or(Ok(()), fsx::create_dir_all).and_then(|()| fsx::write_atomic(&self.log, text.as_bytes()));
+        if kept.is_ok() { error.log(fsx::from_here(&self.log)) } else { error }
+    }
+
+    /// What the board's console said since the trial was armed.
+    fn console_text(&self, from: Option<u64>) -> String {
+        let (Some(from), Some(path)) = (from, &self.console) else { return String::new() };
+        let Ok(bytes) = fsx::read(path) else { return String::new() };
+        let start = usize::try_from(from).unwrap_or(0).min(bytes.len());
+        format!("from the console, {}:\n{}\n", path.display(), String::from_utf8_lossy(&bytes[start..]))
+    }
+}

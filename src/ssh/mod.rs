@@ -1,0 +1,284 @@
+//! Connections to boards: the user's own OpenSSH client, one connection with many sessions in it.
+//!
+//! ```text
+//! Host ("root@10.0.0.5:2222") -> Session::open   ssh -M: connects, checks the host key, logs in
+//!                             -> Session::run    one more session on it, milliseconds each
+//! ```
+//!
+//! OpenSSH itself and not a library: it reads `~/.ssh/config` (jump hosts, `Match`, certificates), `known_hosts`
+//! (hashed names, `@cert-authority`, `@revoked`), agents and hardware keys as its users know it, and nothing
+//! can be got wrong a second time. Nothing is ever asked: `BatchMode` turns a question into a failure.
+//! See ssh_config(5) for every option named here.
+
+mod explain;
+mod host;
+#[cfg(test)]
+mod tests;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use host::Host;
+
+use crate::error::{Error, Exit, Result};
+use crate::exec::{Cmd, Group, Output, quote};
+use crate::{fsx, interrupt};
+
+/// How often a waiting loop looks around.
+const POLL: Duration = Duration::from_millis(5);
+/// What is kept of the client's own words.
+const WORDS: usize = 64 << 10;
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A configuration file in place of the user's own (`ssh -F`).
+    pub config: Option<PathBuf>,
+    /// Trust a host that is not known yet, and remember its key. A changed key is refused all the same.
+    pub accept_new: bool,
+    /// The longest wait for the host to answer.
+    pub timeout: Duration,
+}
+
+impl Options {
+    /// What every client is started with.
+    fn cmd(&self) -> Cmd {
+        let mut cmd = Cmd::new("ssh");
+        if let Some(config) = &self.config {
+            cmd = cmd.arg("-F").arg(config);
+        }
+        let timeout = format!("ConnectTimeout={}", self.timeout.as_secs().max(1));
+        let keys = if self.accept_new { "accept-new" } else { "yes" };
+        let keys = format!("StrictHostKeyChecking={keys}");
+        for option in [
+            "BatchMode=yes",
+            timeout.as_str(),
+            keys.as_str(),
+            "ServerAliveInterval=5",
+            "ServerAliveCountMax=3",
+            "TCPKeepAlive=yes",
+            // What a login would bring along does not belong here.
+            "RequestTTY=no",
+            "RemoteCommand=none",
+            "PermitLocalCommand=no",
+            "ForwardAgent=no",
+            "ForwardX11=no",
+            "ClearAllForwardings=yes",
+            "EscapeChar=none",
+            // Compressed here, where all cores can do it.
+            "Compression=no",
+        ] {
+            cmd = cmd.args(["-o", option]);
+        }
+        cmd
+    }
+}
+
+/// A connection that is up.
+pub struct Session {
+    host: Host,
+    options: Options,
+    /// Holds the control socket; 0700.
+    dir: tempfile::TempDir,
+    master: Mutex<Group>,
+}
+
+impl Session {
+    /// Connects and logs in.
+    pub fn open(host: &Host, options: &Options) -> Result<Session> {
+        // A socket's path is at most 107 bytes: not below TMPDIR, which may be deep.
+        let dir = tempfile::Builder::new()
+            .prefix("bimg-ssh-")
+            .tempdir_in("/tmp")
+            .map_err(|cause| fsx::io_error("create", Path::new("/tmp"), &cause))?;
+        let socket = dir.path().join("s");
+        let cmd = options
+            .cmd()
+            .args(["-v", "-N", "-T", "-o", "ControlMaster=yes", "-o", "ControlPersist=no"])
+            .arg("-o")
+            .arg(format!("ControlPath={}", socket.display()))
+            .args(host.args());
+        let mut master = cmd.spawn(Stdio::null(), Stdio::null(), Stdio::piped())?;
+        let words = Arc::new(Mutex::new(Vec::new()));
+        if let Some(mut stderr) = master.child.stderr.take() {
+            let words = Arc::clone(&words);
+            // Ends with the client; reading on keeps that from blocking.
+            std::thread::spawn(move || {
+                let mut piece = [0; 4096];
+                while let Ok(n @ 1..) = stderr.read(&mut piece) {
+                    let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+                    if words.len() < WORDS {
+                        words.extend_from_slice(&piece[..n]);
+                    }
+                }
+            });
+        }
+        // The key exchange of a slow board takes seconds, after the connection itself.
+        let deadline = Instant::now() + options.timeout + Duration::from_secs(20);
+        while !socket.exists() {
+            let ended = master.try_wait()?.is_some();
+            if ended || Instant::now() > deadline {
+                if ended {
+                    // The last words may still be in the pipe.
+                    std::thread::sleep(POLL);
+                }
+                let words = words.lock().unwrap_or_else(PoisonError::into_inner);
+                return Err(explain::refusal(host, options, &String::from_utf8_lossy(&words)));
+            }
+            interrupt::check()?;
+            std::thread::sleep(POLL);
+        }
+        Ok(Session { host: host.clone(), options: options.clone(), dir, master: Mutex::new(master) })
+    }
+
+    /// Whom this is a connection to.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn cmd(&self, command: &str) -> Cmd {
+        self.options
+            .cmd()
+            .args(["-T", "-o", "ControlMaster=no", "-o"])
+            .arg(format!("ControlPath={}", self.dir.path().join("s").display()))
+            .args(self.host.args())
+            .arg(command)
+            .shown_as(format!("ssh {}", self.host))
+    }
+
+    /// Starts a shell script on the board; the words are for its own `$1`, `$2`...
+    pub fn start(&self, script: &Script<'_>, stdin: bool) -> Result<Running<'_>> {
+        if !self.alive() {
+            return Err(self.lost(""));
+        }
+        let stdin = if stdin { Stdio::piped() } else { Stdio::null() };
+        let mut group = self.cmd(&script.command()).spawn(stdin, Stdio::piped(), Stdio::piped())?;
+        let stdout = drain(group.child.stdout.take());
+        let stderr = drain(group.child.stderr.take());
+        Ok(Running { session: self, group, stdout, stderr })
+    }
+
+    /// Runs a script to its end, without input.
+    pub fn run(&self, script: &Script<'_>) -> Result<Output> {
+        self.start(script, false)?.finish()
+    }
+
+    /// Starts a script that stays until its input ends, as it does when this is dropped or the connection breaks.
+    /// Also returns the first line that it printed, or what went wrong.
+    pub fn stay(&self, script: &Script<'_>) -> Result<(Staying, String)> {
+        let mut group = self.cmd(&script.command()).spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
+        let stderr = drain(group.child.stderr.take());
+        let (to, line) = std::sync::mpsc::channel();
+        if let Some(stdout) = group.child.stdout.take() {
+            std::thread::spawn(move || {
+                let mut line = String::new();
+                // Ends with the script; nobody may be waiting any more.
+                let _ = BufReader::new(stdout).read_line(&mut line);
+                let _ = to.send(line.trim().to_string());
+            });
+        }
+        loop {
+            match line.recv_timeout(Duration::from_millis(50)) {
+                Ok(line) if !line.is_empty() => return Ok((Staying(group), line)),
+                Err(RecvTimeoutError::Timeout) => interrupt::check()?,
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let status = group.wait()?;
+        let words = String::from_utf8_lossy(&stderr.join().unwrap_or_default()).trim().to_string();
+        if status.code() == Some(255) { Err(self.lost(&words)) } else { Ok((Staying(group), words)) }
+    }
+
+    /// False once the connection is gone.
+    pub fn alive(&self) -> bool {
+        let mut master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(master.try_wait(), Ok(None))
+    }
+
+    /// Ends the connection at once: what runs on the board sees it cut.
+    pub fn cut(&self) {
+        self.master.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+
+    fn lost(&self, words: &str) -> Error {
+        let error = Error::new(format!("the connection to {} broke", self.host)).with_exit(Exit::Unreachable);
+        let words = words.trim();
+        if words.is_empty() { error } else { error.caused_by(crate::exec::tail(words, 3)) }
+    }
+}
+
+/// A POSIX shell script and its arguments.
+#[derive(Debug, Clone, Copy)]
+pub struct Script<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// `$1` and so on.
+    pub args: &'a [&'a str],
+    /// Run as root by `sudo -n`.
+    pub sudo: bool,
+}
+
+impl Script<'_> {
+    /// One line for the login shell of the other side.
+    fn command(&self) -> String {
+        let mut words = String::from(if self.sudo { "exec sudo -n sh -c " } else { "exec sh -c " });
+        words.push_str(&quote(self.text));
+        words.push_str(" bimg");
+        for arg in self.args {
+            words.push(' ');
+            words.push_str(&quote(arg));
+        }
+        words
+    }
+}
+
+type Drain = std::thread::JoinHandle<Vec<u8>>;
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Drain {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // A broken pipe only cuts the text short; the exit status tells of failure.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+/// A script that stays on the board until this is dropped.
+pub struct Staying(#[expect(dead_code, reason = "keeps its input open")] Group);
+
+/// A script that runs on the board.
+pub struct Running<'a> {
+    session: &'a Session,
+    group: Group,
+    stdout: Drain,
+    stderr: Drain,
+}
+
+impl Running<'_> {
+    /// Takes its input.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.group.stdin()
+    }
+
+    /// Waits for its end. A connection that breaks meanwhile is an error; the script's own status is not.
+    pub fn finish(mut self) -> Result<Output> {
+        drop(self.group.stdin());
+        let status = self.group.wait()?;
+        let output = Output {
+            stdout: self.stdout.join().unwrap_or_default(),
+            stderr: self.stderr.join().unwrap_or_default(),
+            status,
+        };
+        // 255 is the client's own.
+        if output.status.code() == Some(255) || output.status.code().is_none() {
+            return Err(self.session.lost(&String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+
+fn shown(text: &str) -> String {
+    text.parse::<Host>().map_or_else(|error| error.to_string(), |host| format!("{host} = ssh {}", host.typed()))
+}
+
+#[test]
+fn hosts_as_people_type_them() {
+    assert_eq!(shown("pi"), "pi = ssh pi");
+    assert_eq!(shown("root@10.0.0.5"), "root@10.0.0.5 = ssh root@10.0.0.5");
+    assert_eq!(shown("root@10.0.0.5:2222"), "root@10.0.0.5:2222 = ssh -p 2222 root@10.0.0.5");
+    assert_eq!(shown("[::1]:22"), "[::1]:22 = ssh -p 22 ::1");
+    assert_eq!(shown("fe80::1%eth0"), "fe80::1%eth0 = ssh fe80::1%eth0");
+}
+
+#[test]
+fn what_is_no_host() {
+    let hint = "\n\nhint: `[USER@]HOST[:PORT]`, with an IPv6 address as `[::1]:22`, or a `Host` of your ssh configuration";
+    for (text, why) in [
+        ("", "the name is empty or holds what no host name does"),
+        ("-oProxyCommand=reboot", "the name is empty or holds what no host name does"),
+        ("a b", "the name is empty or holds what no host name does"),
+        ("$(reboot)", "the name is empty or holds what no host name does"),
+        ("pi:ssh", "`ssh` is not a port"),
+        ("pi:0", "`0` is not a port"),
+        ("[::1", "`[` has no `]`"),
+        ("[::1]22", "only a port follows `]`"),
+        ("-l@pi", "the user is empty or holds what no user name does"),
+        ("@pi", "the user is empty or holds what no user name does"),
+    ] {
+        assert_eq!(shown(text), format!("`{text}` is not a host\n  caused by: {why}{hint}"));
+    }
+}
+
+fn options() -> Options {
+    Options { config: None, accept_new: false, timeout: Duration::from_secs(10) }
+}
+
+fn refusal(words: &str) -> String {
+    explain::refusal(&"root@pi:2222".parse().unwrap(), &options(), words).to_string()
+}
+
+#[test]
+fn an_unknown_key_is_named() {
+    assert_eq!(
+        refusal(
+            "OpenSSH_9.2p1\ndebug1: Connecting to pi\ndebug1: Server host key: ssh-ed25519 SHA256:abc\n\
+             No ED25519 host key is known for [pi]:2222 and you have requested strict checking.\nHost key verification failed.\n"
+        ),
+        "cannot connect to root@pi:2222\n  caused by: its host key is not known: ssh-ed25519 SHA256:abc\n\n\
+         hint: compare the fingerprint with what the board says (`ssh-keygen -lf` or `dropbearkey -y -f` of its host key); \
+         then `--accept-new`, or `ssh -p 2222 root@pi`, remembers it"
+    );
+}
+
+#[test]
+fn a_changed_key_is_refused() {
+    assert_eq!(
+        refusal(
+            "debug1: Server host key: ssh-ed25519 SHA256:abc\n@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n\
+             Offending ED25519 key in /home/me/.ssh/known_hosts:3\nHost key verification failed.\n"
+        ),
+        "cannot connect to root@pi:2222\n  caused by: its host key has changed; now it is ssh-ed25519 SHA256:abc\n  \
+         caused by: known is the ED25519 key in /home/me/.ssh/known_hosts:3\n\n\
+         hint: somebody else may be answering; if the board was flashed anew, forget the old key: `ssh-keygen -R '[pi]:2222'`"
+    );
+}
+
+#[test]
+fn other_refusals() {
+    assert_eq!(
+        refusal("root@pi: Permission denied (publickey,password).\n"),
+        "cannot connect to root@pi:2222\n  caused by: it refuses the login; it takes: publickey,password\n\n\
+         hint: bimg types no password: have your key there (`ssh-copy-id`), unlocked in an agent (`ssh-add`), and try `ssh -p 2222 root@pi`"
+    );
+    assert_eq!(
+        refusal("debug1: x\nssh: connect to host pi port 2222: Connection refused\n"),
+        "cannot connect to root@pi:2222\n  caused by: ssh: connect to host pi port 2222: Connection refused\n\n\
+         hint: is the board on, and its SSH server running? `ssh -p 2222 root@pi` shows the same"
+    );
+    assert_eq!(
+        refusal("ssh: Could not resolve hostname pi: Name or service not known\n"),
+        "cannot connect to root@pi:2222\n  caused by: ssh: Could not resolve hostname pi: Name or service not known\n\n\
+         hint: is the name right, and in DNS or your ssh configuration?"
+    );
+    assert_eq!(
+        refusal("debug1: Connecting\n"),
+        "cannot connect to root@pi:2222\n  caused by: it did not answer in time\n\n\
+         hint: is the board on, and its SSH server running? `ssh -p 2222 root@pi` shows the same"
+    );
+}
+
+#[test]
+fn scripts_survive_the_login_shell() {
+    let script = Script { text: "echo \"$1\" '$HOME'", args: &["it's; $(reboot)"], sudo: false };
+    let said = Cmd::new("sh").args(["-c", &script.command()]).check().unwrap();
+    assert_eq!(said.text(), "it's; $(reboot) $HOME\n");
+}
