@@ -11,7 +11,11 @@ pub fn compatible(dtb: &[u8]) -> Vec<String> {
 }
 
 fn strings(value: &[u8]) -> Vec<String> {
-    value.split(|byte| *byte == 0).filter(|it| !it.is_empty()).map(|it| String::from_utf8_lossy(it).into_owned()).collect()
+    value
+        .split(|byte| *byte == 0)
+        .filter(|it| !it.is_empty())
+        .map(|it| String::from_utf8_lossy(it).into_owned())
+        .collect()
 }
 
 fn root_property<'a>(dtb: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {

@@ -1,7 +1,7 @@
 //! What a board says about itself: the lines that `remote/look.sh` prints, parsed.
 
-use std::str::FromStr;
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use serde::Serialize;
 

@@ -55,7 +55,9 @@ fn some<T: Send>(
     work: &(impl Fn(&Place, &dyn Progress) -> Result<T> + Sync),
 ) -> Vec<Fate<T>> {
     let queue = Mutex::new((places.iter().enumerate().collect::<VecDeque<_>>(), failures));
-    let fates = Mutex::new(places.iter().map(|place| Fate { place: place.clone(), result: None }).collect::<Vec<_>>());
+    let fates = Mutex::new(
+        places.iter().map(|place| Fate { place: place.clone(), result: None }).collect::<Vec<_>>(),
+    );
     let stage = |place: &Place| format!("deploy {}", place.host);
     std::thread::scope(|scope| {
         for _ in 0..pace.parallel.clamp(1, places.len().max(1)) {
@@ -63,7 +65,9 @@ fn some<T: Send>(
                 loop {
                     let (at, place) = {
                         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                        if pace.max_failures.is_some_and(|max| queue.1 >= max) || crate::interrupt::requested() {
+                        if pace.max_failures.is_some_and(|max| queue.1 >= max)
+                            || crate::interrupt::requested()
+                        {
                             return;
                         }
                         let Some(next) = queue.0.pop_front() else { return };
@@ -82,7 +86,11 @@ fn some<T: Send>(
                         Err(error) => {
                             queue.lock().unwrap_or_else(PoisonError::into_inner).1 += 1;
                             if places.len() > 1 {
-                                progress.warn(&format!("{}: {}", place.host, error.chain().next().unwrap_or_default()));
+                                progress.warn(&format!(
+                                    "{}: {}",
+                                    place.host,
+                                    error.chain().next().unwrap_or_default()
+                                ));
                             }
                         }
                     }
@@ -99,7 +107,11 @@ pub fn failure<T>(fates: &[Fate<T>]) -> Option<Error> {
     let failed: Vec<&Error> = fates.iter().filter_map(|fate| fate.result.as_ref()?.as_ref().err()).collect();
     let skipped = fates.iter().filter(|fate| fate.result.is_none()).count();
     let first = failed.first()?;
-    let exit = failed.iter().map(|error| error.exit()).find(|exit| *exit == Exit::Interrupted).unwrap_or(first.exit());
+    let exit = failed
+        .iter()
+        .map(|error| error.exit())
+        .find(|exit| *exit == Exit::Interrupted)
+        .unwrap_or(first.exit());
     let mut error = Error::new(format!("{} of {} boards failed", failed.len(), fates.len())).with_exit(exit);
     if skipped > 0 {
         error = error.caused_by(format!("{skipped} were not begun"));

@@ -46,7 +46,12 @@ fn is_module(path: &str) -> bool {
 }
 
 /// The board against the profile.
-pub fn check_board(board: &Board, dtbs: &[(String, Content)], slots: &dyn Slots, facts: &Facts) -> Result<()> {
+pub fn check_board(
+    board: &Board,
+    dtbs: &[(String, Content)],
+    slots: &dyn Slots,
+    facts: &Facts,
+) -> Result<()> {
     let arch = match facts.machine.as_str() {
         "aarch64" => Some(Arch::Arm64),
         "riscv64" => Some(Arch::Riscv),
@@ -55,14 +60,17 @@ pub fn check_board(board: &Board, dtbs: &[(String, Content)], slots: &dyn Slots,
         _ => None,
     };
     if arch != Some(board.arch) {
-        return Err(Error::new(format!("the board runs on {}, and profile `{}` is for {}", facts.machine, board.name, board.arch))
-            .hint("is this the right host, and the right `--board`?"));
+        return Err(Error::new(format!(
+            "the board runs on {}, and profile `{}` is for {}",
+            facts.machine, board.name, board.arch
+        ))
+        .hint("is this the right host, and the right `--board`?"));
     }
     check_compatible(board, dtbs, facts)?;
     if let Some(cause) = &facts.boot_error {
-        return Err(Error::new("the filesystem that the boot loader reads cannot be read").caused_by(cause).hint(
-            "the board must run from a disk with the profile's partitions; `bimg flash` makes one",
-        ));
+        return Err(Error::new("the filesystem that the boot loader reads cannot be read")
+            .caused_by(cause)
+            .hint("the board must run from a disk with the profile's partitions; `bimg flash` makes one"));
     }
     if let Some((path, needle)) = slots.evidence().iter().find(|(path, _)| !facts.evidence.contains(*path)) {
         let device = facts.boot_device.as_deref().unwrap_or("the boot partition");
@@ -96,7 +104,11 @@ fn check_compatible(board: &Board, dtbs: &[(String, Content)], facts: &Facts) ->
         return Ok(());
     }
     Err(Error::new(format!("the board is not one of profile `{}`", board.name))
-        .caused_by(format!("it is `{}`{}", facts.compatible[0], facts.model.as_ref().map_or(String::new(), |model| format!(" ({model})"))))
+        .caused_by(format!(
+            "it is `{}`{}",
+            facts.compatible[0],
+            facts.model.as_ref().map_or(String::new(), |model| format!(" ({model})"))
+        ))
         .caused_by(format!("the build has device trees for `{}`", ours.join("`, `")))
         .hint("is this the right host, and the right `--board`?"))
 }

@@ -82,8 +82,9 @@ impl Hosts {
         for group in groups {
             let members = self.group.get(group).ok_or_else(|| {
                 let error = if self.shown.is_empty() {
-                    Error::usage(format!("there is no group `{}`", group.escape_debug()))
-                        .caused_by("there is no `hosts.toml` in this directory or the configuration directory")
+                    Error::usage(format!("there is no group `{}`", group.escape_debug())).caused_by(
+                        "there is no `hosts.toml` in this directory or the configuration directory",
+                    )
                 } else {
                     Error::usage(format!("`{}` has no group `{}`", self.shown, group.escape_debug()))
                 };

@@ -1,7 +1,7 @@
 //! The kernels of a board: which there are, going back, removing.
 
-use std::str::FromStr;
 use serde::Serialize;
+use std::str::FromStr;
 
 use super::facts::Facts;
 use super::remote::Remote;
@@ -90,7 +90,9 @@ pub fn superfluous(facts: &Facts, slots: &dyn Slots, keep: usize) -> Vec<String>
     let safe = protected(facts, slots);
     let mut rest: Vec<_> = facts.deployments.iter().collect();
     // Newest confirmed first, then what never was confirmed.
-    rest.sort_by_key(|(id, it)| (std::cmp::Reverse(it.good), std::cmp::Reverse(it.since.clone()), (*id).clone()));
+    rest.sort_by_key(|(id, it)| {
+        (std::cmp::Reverse(it.good), std::cmp::Reverse(it.since.clone()), (*id).clone())
+    });
     rest.into_iter()
         .enumerate()
         .filter(|(place, (id, _))| *place >= keep.max(2) && !safe.contains(id))
@@ -100,7 +102,8 @@ pub fn superfluous(facts: &Facts, slots: &dyn Slots, keep: usize) -> Vec<String>
 
 fn protected(facts: &Facts, slots: &dyn Slots) -> Vec<String> {
     let state = facts.slots(slots).unwrap_or_default();
-    let mut safe: Vec<String> = [state.default, state.trial].into_iter().flatten().map(|id| id.to_string()).collect();
+    let mut safe: Vec<String> =
+        [state.default, state.trial].into_iter().flatten().map(|id| id.to_string()).collect();
     safe.extend(facts.running().map(str::to_string));
     safe.extend(last_known_good(facts, slots));
     safe
@@ -108,7 +111,11 @@ fn protected(facts: &Facts, slots: &dyn Slots) -> Vec<String> {
 
 /// Finds a deployment by ID, the start of one, or a release that only one has.
 pub fn find(facts: &Facts, wanted: &str) -> Result<String> {
-    if wanted == "image" || (facts.running().is_none() && wanted == facts.release && !facts.deployments.values().any(|it| it.release == wanted)) {
+    if wanted == "image"
+        || (facts.running().is_none()
+            && wanted == facts.release
+            && !facts.deployments.values().any(|it| it.release == wanted))
+    {
         return Ok("image".to_string());
     }
     let found: Vec<&String> = facts
@@ -121,9 +128,11 @@ pub fn find(facts: &Facts, wanted: &str) -> Result<String> {
         [id] => Ok((*id).clone()),
         [] => Err(Error::usage(format!("the board has no deployment `{}`", wanted.escape_debug()))
             .hint("`bimg target list` shows the kernels there")),
-        several => Err(Error::usage(format!("several deployments of the board are `{}`", wanted.escape_debug()))
-            .caused_by(several.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", "))
-            .hint("name one by its ID")),
+        several => {
+            Err(Error::usage(format!("several deployments of the board are `{}`", wanted.escape_debug()))
+                .caused_by(several.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", "))
+                .hint("name one by its ID"))
+        }
     }
 }
 
@@ -132,21 +141,31 @@ pub fn remove(remote: &Remote, facts: &Facts, slots: &dyn Slots, wanted: &str) -
     let id = find(facts, wanted)?;
     let state = facts.slots(slots).unwrap_or_default();
     let is = |slot: &Option<SlotId>| slot.as_ref().is_some_and(|slot| slot.to_string() == id);
-    let refuse = |why: &str, hint: &str| Err(Error::new(format!("{id} stays on the board")).caused_by(why).hint(hint));
+    let refuse =
+        |why: &str, hint: &str| Err(Error::new(format!("{id} stays on the board")).caused_by(why).hint(hint));
     if id == "image" {
-        return refuse("it is the kernel of the image, where a board ends that has nothing else", "`bimg flash` replaces it");
+        return refuse(
+            "it is the kernel of the image, where a board ends that has nothing else",
+            "`bimg flash` replaces it",
+        );
     }
     if facts.running() == Some(&id) {
         return refuse("it is running", "boot another one first: `bimg target rollback`");
     }
     if is(&state.default) {
-        return refuse("the boot loader starts it by default", "make another one the default first: `bimg target rollback`");
+        return refuse(
+            "the boot loader starts it by default",
+            "make another one the default first: `bimg target rollback`",
+        );
     }
     if is(&state.trial) {
         return refuse("it is armed for a trial boot", "let the trial end first");
     }
     if last_known_good(facts, slots).as_deref() == Some(&id) {
-        return refuse("it is the last one known to be good, where a rollback would go", "deploy another kernel first");
+        return refuse(
+            "it is the last one known to be good, where a rollback would go",
+            "deploy another kernel first",
+        );
     }
     remote.run("remove the deployment", include_str!("remote/remove.sh"), &[&id])?;
     Ok(id)

@@ -33,8 +33,8 @@ pub mod target;
 pub mod transfer;
 pub mod trial;
 
-use std::str::FromStr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -180,8 +180,11 @@ impl One<'_> {
         let dtbs = &self.job.input.dtbs;
         gate::check_board(self.job.board, dtbs, self.slots, &facts)?;
         self.check_parts(&facts)?;
-        let recipe =
-            Recipe { parts: self.job.parts, input: self.job.input.clone(), trial: self.job.board.deploy.timeout };
+        let recipe = Recipe {
+            parts: self.job.parts,
+            input: self.job.input.clone(),
+            trial: self.job.board.deploy.timeout,
+        };
         let payload = Payload::new(self.job.built, &recipe, self.slots, &facts)?;
         let id = payload.id.to_string();
         if let Some(seconds) = facts.on_trial() {
@@ -196,6 +199,9 @@ impl One<'_> {
         self.check_commands(&remote)?;
         let default = facts.slots(self.slots).unwrap_or_default().default;
         let is_default = default.as_ref() == Some(&payload.id);
+        // Damaged, perhaps, but what the board starts from.
+        let in_use =
+            |id: &str| facts.running() == Some(id) || default.as_ref().is_some_and(|it| it.as_str() == id);
         if is_default && facts.running() == Some(&id) {
             return Ok(self.deployed(&payload, Outcome::Unchanged, &Delta::default(), 0));
         }
@@ -211,7 +217,7 @@ impl One<'_> {
             return Ok(self.deployed(&payload, Outcome::Planned, &delta, 0));
         }
         let stale: Vec<&str> =
-            facts.leftovers.iter().map(String::as_str).filter(|left| *left != id).collect();
+            facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
         if !stale.is_empty() {
             remote.run("remove what interrupted deploys left", include_str!("remote/remove.sh"), &stale)?;
         }
@@ -237,7 +243,8 @@ impl One<'_> {
 
     /// Boot files of the image's kernel that may be taken over.
     fn images(&self) -> Vec<String> {
-        let blank = SlotId::from_str("000000000000").and_then(|id| self.slots.files(&self.job.input, &id, ""));
+        let blank =
+            SlotId::from_str("000000000000").and_then(|id| self.slots.files(&self.job.input, &id, ""));
         blank
             .unwrap_or_default()
             .iter()
@@ -275,7 +282,8 @@ impl One<'_> {
     }
 
     fn trial(&self) -> Trial<'_> {
-        let name: String = self.place.host.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        let name: String =
+            self.place.host.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         Trial {
             host: &self.place.host,
             ssh: &self.job.ssh,
@@ -345,7 +353,10 @@ impl One<'_> {
 fn on_trial(host: &Host, facts: &Facts, seconds: u64) -> Error {
     let id = facts.running().unwrap_or_default();
     let left = seconds.saturating_sub(facts.uptime);
-    let by = facts.deployments.get(id).map_or(String::new(), |it| format!(", brought by {} at {}", it.by, it.since));
+    let by = facts
+        .deployments
+        .get(id)
+        .map_or(String::new(), |it| format!(", brought by {} at {}", it.by, it.since));
     Error::new(format!("{host} is on the trial boot of another kernel"))
         .caused_by(format!("{id}{by}"))
         .hint(format!("it goes back by itself in {left} s unless its deploy confirms it; `bimg target rollback` does so at once"))

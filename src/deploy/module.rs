@@ -60,13 +60,21 @@ pub fn reload(remote: &Remote, path: &Path, name: &str, release: &str) -> Result
         .and_then(|()| encoder.finish())
         .map_err(|cause| Error::new("cannot pack the module").caused_by(cause))?;
     let text = remote.feed("reload the module", include_str!("remote/module.sh"), &args, |stdin| {
-        stdin.write_all(&packed).map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
+        stdin
+            .write_all(&packed)
+            .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
     })?;
-    let lines = |key: &str| text.lines().filter_map(|line| line.strip_prefix(key).map(str::to_string)).collect::<Vec<_>>();
+    let lines = |key: &str| {
+        text.lines().filter_map(|line| line.strip_prefix(key).map(str::to_string)).collect::<Vec<_>>()
+    };
     Ok(Reloaded {
         host,
         module: name,
-        dependents: lines("reloaded ").iter().flat_map(|line| line.split_whitespace()).map(str::to_string).collect(),
+        dependents: lines("reloaded ")
+            .iter()
+            .flat_map(|line| line.split_whitespace())
+            .map(str::to_string)
+            .collect(),
         dmesg: lines("dmesg "),
         seconds: start.elapsed().as_secs_f64(),
     })

@@ -1,8 +1,8 @@
 //! What is deployed: the files of one kernel, with their hashes and the name that follows from them.
 
-use std::str::FromStr;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -67,11 +67,12 @@ fn hash(paths: &[(String, PathBuf)]) -> Result<Vec<Entry>> {
         Ok(())
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..std::thread::available_parallelism().map_or(2, usize::from)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().unwrap_or_else(|_| Err(Error::new("a hashing thread died")))
-        })
+        let workers: Vec<_> = (0..std::thread::available_parallelism().map_or(2, usize::from))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(Error::new("a hashing thread died"))))
     })?;
     let mut entries = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     entries.sort_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
@@ -189,8 +190,13 @@ impl Payload {
 
     /// The manifest, as `sha256sum -c` reads it.
     pub fn manifest(&self) -> String {
-        self.entries.iter().map(|entry| format!("{}  {}\n", entry.sha256, entry.path)).collect()
+        self.entries.iter().map(sum_line).collect()
     }
+}
+
+/// One line of `sha256sum`.
+pub(super) fn sum_line(entry: &Entry) -> String {
+    format!("{}  {}\n", entry.sha256, entry.path)
 }
 
 /// Puts the running kernel's files in the place of what is not to be changed.

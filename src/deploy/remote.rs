@@ -3,7 +3,7 @@
 use std::process::ChildStdin;
 
 use super::facts::Facts;
-use crate::boot::Slots;
+use crate::boot::{SlotState, Slots};
 use crate::error::{Error, Result};
 use crate::exec::{Output, quote, tail};
 use crate::ssh::{Script, Session, Staying};
@@ -115,16 +115,16 @@ impl Remote {
     /// Looks at everything. `images`: boot files of the image's own kernel whose hashes are wanted.
     pub fn look(&self, slots: &dyn Slots, images: &[String], base: bool) -> Result<Facts> {
         let mut text = String::from(include_str!("remote/look.sh"));
-        text.push_str("boot() {\n");
-        text.push_str("echo \"free-boot $(free \"$boot_at\")\"\n");
-        for (path, needle) in slots.evidence() {
-            text.push_str(&format!("evidence {} {}\n", quote(path), quote(needle)));
-        }
-        for (path, _) in slots.state(&Default::default()) {
-            text.push_str(&format!("state {}\n", quote(path)));
-        }
+        text.push_str("boot() {\necho \"free-boot $(free \"$boot_at\")\"\n");
+        let mut call = |words: &[&str]| {
+            text.extend(words.iter().flat_map(|word| [quote(word), " ".to_string()]));
+            text.push('\n');
+        };
+        slots.evidence().iter().for_each(|(path, needle)| call(&["evidence", path, needle]));
+        slots.state(&SlotState::default()).iter().for_each(|(path, _)| call(&["state", path]));
+        // Files of the image's own kernel.
         for path in images {
-            text.push_str(&format!("image_file {}\n", quote(path)));
+            call(&["image_file", path]);
         }
         text.push_str("list\n}\n");
         // In a subshell, which a mount that fails may end.

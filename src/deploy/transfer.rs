@@ -16,13 +16,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::facts::{self, Facts};
-use super::payload::{Entry, Payload};
+use super::payload::{Entry, Payload, sum_line};
 use super::remote::Remote;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fsx;
 use crate::progress::{Progress, Unit};
-use crate::tree::Content;
 
 /// Bytes that are packed as one gzip member (RFC 1952, 2.2: members follow each other).
 const PIECE: usize = 1 << 20;
@@ -48,10 +47,15 @@ pub struct Delta {
 
 impl Delta {
     /// Compares. `arrived`: hashes of what an interrupted deploy left.
-    pub fn new(payload: &Payload, base: &BTreeMap<String, Digest>, arrived: &BTreeMap<String, Digest>) -> Delta {
-        let mut delta = Delta::default();
-        delta.boot_done = payload.entries.iter().filter_map(|entry| Some((entry.path.strip_prefix("boot/")?, entry.sha256)))
-            .all(|(name, sha256)| arrived.get(&format!("whole/{name}")) == Some(&sha256));
+    pub fn new(
+        payload: &Payload,
+        base: &BTreeMap<String, Digest>,
+        arrived: &BTreeMap<String, Digest>,
+    ) -> Delta {
+        let boot_files =
+            payload.entries.iter().filter_map(|it| Some((it.path.strip_prefix("boot/")?, it.sha256)));
+        let whole = |(name, sha256)| arrived.get(&format!("whole/{name}")) == Some(&sha256);
+        let mut delta = Delta { boot_done: boot_files.all(whole), ..Delta::default() };
         for entry in &payload.entries {
             if delta.boot_done && entry.path.starts_with("boot/") {
                 delta.keep.insert(entry.path.clone());
@@ -65,7 +69,8 @@ impl Delta {
             }
         }
         let kept = |path: &String| delta.keep.contains(path);
-        delta.remove = base.keys().filter(|path| path.starts_with("modules/") && !kept(path)).cloned().collect();
+        delta.remove =
+            base.keys().filter(|path| path.starts_with("modules/") && !kept(path)).cloned().collect();
         delta
     }
 }
@@ -109,7 +114,14 @@ impl Transfer<'_> {
     /// Both halves at once; bytes that went over the wire.
     pub fn run(&self, progress: &dyn Progress) -> Result<u64> {
         let (wire, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let count = Count { wire: &wire, done: &done, total: self.delta.bytes, task: &self.task, epoch: self.payload.epoch, progress };
+        let count = Count {
+            wire: &wire,
+            done: &done,
+            total: self.delta.bytes,
+            task: &self.task,
+            epoch: self.payload.epoch,
+            progress,
+        };
         let boot = || if self.delta.boot_done { Ok(()) } else { self.boot(&count) };
         std::thread::scope(|scope| {
             let boot = scope.spawn(boot);
@@ -138,15 +150,25 @@ impl Transfer<'_> {
     fn root(&self, count: &Count<'_>) -> Result<()> {
         let in_root = |entry: &&Entry| !entry.path.starts_with("boot/");
         let sent: Vec<&Entry> = self.chosen(in_root).collect();
-        let with = |set: &BTreeSet<String>| self.payload.entries.iter().filter(in_root).filter(|it| set.contains(&it.path)).map(sum).collect::<String>();
+        let with = |set: &BTreeSet<String>| {
+            self.payload
+                .entries
+                .iter()
+                .filter(in_root)
+                .filter(|it| set.contains(&it.path))
+                .map(sum_line)
+                .collect::<String>()
+        };
         let manifest = self.payload.manifest();
         // All that was sent or came earlier.
-        let sums = with(&self.delta.send) + &with(&self.delta.arrived) + &format!("{}  files\n", Digest::of(manifest.as_bytes()));
+        let sums = with(&self.delta.send)
+            + &with(&self.delta.arrived)
+            + &format!("{}  files\n", Digest::of(manifest.as_bytes()));
         let made = [
             ("files", manifest),
             ("info", self.info.clone()),
             (".sums", sums),
-            (".remove", self.delta.remove.iter().map(|path| format!("{path}\n")).collect()),
+            (".remove", lines(self.delta.remove.iter().map(String::as_str))),
         ];
         let remote = self.remote;
         let (id, base) = (self.id(), self.base());
@@ -160,14 +182,10 @@ impl Transfer<'_> {
     fn boot(&self, count: &Count<'_>) -> Result<()> {
         let in_boot = |entry: &&Entry| entry.path.starts_with("boot/");
         let sent: Vec<&Entry> = self.chosen(in_boot).collect();
-        let name = |path: &str| path.trim_start_matches("boot/").to_string();
         let all = self.payload.entries.iter().filter(in_boot);
         let made = [
-            (".sums", all.map(|entry| sum(entry).replacen("  boot/", "  ", 1)).collect::<String>()),
-            (
-                ".copy",
-                self.delta.keep.iter().filter(|path| path.starts_with("boot/")).map(|path| name(path) + "\n").collect(),
-            ),
+            (".sums", all.map(|entry| sum_line(entry).replacen("  boot/", "  ", 1)).collect::<String>()),
+            (".copy", lines(self.delta.keep.iter().filter_map(|path| path.strip_prefix("boot/")))),
         ];
         let base = self.facts.base.id.as_ref().map_or(".".to_string(), |id| format!("bimg/{id}"));
         let id = self.id();
@@ -183,8 +201,8 @@ impl Transfer<'_> {
     }
 }
 
-fn sum(entry: &Entry) -> String {
-    format!("{}  {}\n", entry.sha256, entry.path)
+fn lines<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    words.flat_map(|word| [word, "\n"]).collect()
 }
 
 struct Count<'a> {
@@ -208,7 +226,7 @@ impl Count<'_> {
 fn pack(
     entries: &[&Entry],
     made: &[(&str, String)],
-    name: impl Fn(&str) -> &str + Sync,
+    name: impl Fn(&str) -> &str + Send,
     mode: Option<u32>,
     out: &mut ChildStdin,
     count: &Count<'_>,
@@ -224,7 +242,8 @@ fn pack(
             outputs.push(from);
             scope.spawn(move || {
                 for piece in pieces {
-                    let mut encoder = GzEncoder::new(Vec::with_capacity(piece.len() / 2), Compression::fast());
+                    let mut encoder =
+                        GzEncoder::new(Vec::with_capacity(piece.len() / 2), Compression::fast());
                     // Writing to memory cannot fail.
                     let bytes = encoder.write_all(&piece).and_then(|()| encoder.finish()).unwrap_or_default();
                     if packed.send((piece.len() as u64, bytes)).is_err() {
@@ -311,9 +330,9 @@ fn archive(
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(epoch.max(1).cast_unsigned());
-        builder.append_data(&mut header, path, content).map_err(|cause| {
-            Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause))
-        })
+        builder
+            .append_data(&mut header, path, content)
+            .map_err(|cause| Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause)))
     };
     for entry in entries {
         let Some(content) = entry.content.as_ref() else { continue };
@@ -323,8 +342,8 @@ fn archive(
     for (path, text) in made {
         append(path, text.len() as u64, mode.unwrap_or(0o644), &mut text.as_bytes())?;
     }
-    builder.into_inner().and_then(|mut sink| sink.flush()).map_err(|cause| {
-        Error::new("cannot send to the board").caused_by(fsx::describe(&cause))
-    })
+    builder
+        .into_inner()
+        .and_then(|mut sink| sink.flush())
+        .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
 }
-

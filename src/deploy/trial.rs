@@ -57,16 +57,21 @@ const PEEK: &str = "echo \"machine $(uname -m)\"\necho \"release $(uname -r)\"\n
 /// Writes what the boot loader is to start, and makes sure that it stays.
 pub fn write_state(remote: &Remote, slots: &dyn Slots, state: &SlotState) -> Result<()> {
     for (path, sector) in slots.state(state) {
-        remote.feed("set what the boot loader starts", include_str!("remote/state.sh"), &[path], |stdin| {
-            std::io::Write::write_all(stdin, &sector)
-                .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
-        })?;
+        remote.feed(
+            "set what the boot loader starts",
+            include_str!("remote/state.sh"),
+            &[path],
+            |stdin| {
+                std::io::Write::write_all(stdin, &sector)
+                    .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
+            },
+        )?;
     }
     Ok(())
 }
 
-/// Restarts the board and lets go of it.
-pub fn reboot(remote: Remote, command: &str) -> Result<()> {
+/// Restarts the board. The connection breaks soon.
+pub fn reboot(remote: &Remote, command: &str) -> Result<()> {
     // In the background, so that the answer still gets here.
     let text = format!("sync\n(trap '' HUP; sleep 1; {command}) >/dev/null 2>&1 </dev/null &\n");
     remote.run("reboot the board", &text, &[]).map(drop)
@@ -79,13 +84,18 @@ impl Trial<'_> {
         let default = before.slots(self.slots).unwrap_or_default().default;
         self.progress.note(&format!("{}: trial boot of {release} ({id})", self.host));
         write_state(&remote, self.slots, &SlotState { default: default.clone(), trial: Some(id.clone()) })?;
-        reboot(remote, self.slots.reboot()).map_err(|error| self.not_started(error))?;
+        reboot(&remote, self.slots.reboot()).map_err(|error| {
+            error.hint("the trial is armed: the next boot of the board is going to be the new kernel's, once")
+        })?;
+        drop(remote);
         let back = self.wait(&before.boot_id, SHUTDOWN + self.time, true);
         match back {
             Ok((remote, facts)) if facts.running() == Some(id.to_string().as_str()) => {
                 self.judge(remote, &facts, id, release, console)
             }
-            Ok((remote, facts)) => Err(self.rolled_back(&remote, id, &facts, "it did not get as far as SSH", console)),
+            Ok((remote, facts)) => {
+                Err(self.rolled_back(&remote, id, &facts, "it did not get as far as SSH", console))
+            }
             Err(error) if error.exit() == Exit::Unreachable => {
                 self.progress.note(&format!("{}: no answer; waiting for it to take itself back", self.host));
                 match self.wait(&before.boot_id, SHUTDOWN + self.time, true) {
@@ -119,16 +129,21 @@ impl Trial<'_> {
                 let name = id.to_string();
                 let args = [name.as_str(), facts.boot_id.as_str()];
                 remote.run("confirm the new kernel", include_str!("remote/good.sh"), &args)?;
-                return write_state(&remote, self.slots, &SlotState { default: Some(id.clone()), trial: None });
+                return write_state(
+                    &remote,
+                    self.slots,
+                    &SlotState { default: Some(id.clone()), trial: None },
+                );
             }
             Err(error) if error.exit() == Exit::Interrupted => return Err(error),
             Err(error) => error.chain().collect::<Vec<_>>().join(": "),
         };
         self.progress.warn(&format!("{}: {why}; going back", self.host));
         // The trial is used up: any boot is the old kernel's.
-        if let Err(error) = reboot(remote, "reboot") {
+        if let Err(error) = reboot(&remote, "reboot") {
             self.progress.warn(&format!("{}: {}", self.host, error.chain().next().unwrap_or_default()));
         }
+        drop(remote);
         match self.wait(&facts.boot_id, SHUTDOWN + self.time * 2, true) {
             Ok((remote, back)) => Err(self.rolled_back(&remote, id, &back, &why, console)),
             Err(error) => Err(self.lost(error, console)),
@@ -186,7 +201,8 @@ impl Trial<'_> {
             interrupt::check().map_err(|_| Error::interrupted_in(format!("the boot of {}", self.host)))?;
             std::thread::sleep(PAUSE);
         }
-        let error = Error::new(format!("{} is not back after {} s", self.host, time.as_secs())).with_exit(Exit::Unreachable);
+        let error = Error::new(format!("{} is not back after {} s", self.host, time.as_secs()))
+            .with_exit(Exit::Unreachable);
         Err(if same {
             error.caused_by("it still runs as before: `reboot` had no effect")
         } else {
@@ -204,22 +220,26 @@ impl Trial<'_> {
         Ok((remote, facts))
     }
 
-    fn not_started(&self, error: Error) -> Error {
-        error.hint("the trial is armed, and the next boot of the board is going to be the new kernel's, once")
-    }
-
     fn console_size(&self) -> Option<u64> {
         std::fs::metadata(self.console.as_ref()?).ok().map(|meta| meta.len())
     }
 
     /// The board runs, and not what was deployed.
-    fn rolled_back(&self, remote: &Remote, id: &SlotId, facts: &Facts, why: &str, console: Option<u64>) -> Error {
+    fn rolled_back(
+        &self,
+        remote: &Remote,
+        id: &SlotId,
+        facts: &Facts,
+        why: &str,
+        console: Option<u64>,
+    ) -> Error {
         let name = id.to_string();
         let mut text = remote
             .run("read the log of the trial", include_str!("remote/log.sh"), &[&name])
             .unwrap_or_else(|error| format!("{error}\n"));
         text.push_str(&self.console_text(console));
-        let running = facts.running().map_or("the kernel of its image".to_string(), |id| format!("deployment {id}"));
+        let running =
+            facts.running().map_or("the kernel of its image".to_string(), |id| format!("deployment {id}"));
         let mut error = Error::new(format!("{}: the new kernel {name} did not pass its trial", self.host))
             .caused_by(why)
             .caused_by(format!("the board is back on Linux {}, {running}", facts.release))
@@ -242,7 +262,11 @@ impl Trial<'_> {
         if text.trim().is_empty() {
             return error;
         }
-        let kept = self.log.parent().map_or(Ok(()), fsx::create_dir_all).and_then(|()| fsx::write_atomic(&self.log, text.as_bytes()));
+        let kept = self
+            .log
+            .parent()
+            .map_or(Ok(()), fsx::create_dir_all)
+            .and_then(|()| fsx::write_atomic(&self.log, text.as_bytes()));
         if kept.is_ok() { error.log(fsx::from_here(&self.log)) } else { error }
     }
 

@@ -28,13 +28,25 @@ pub fn build_module(spec: &KernelSpec, name: &str, to: &Path, progress: &dyn Pro
     runner.run(&make.cmd(std::slice::from_ref(&goal)).arg(format!("-j{jobs}")))?;
     fsx::create_dir_all(to)?;
     let stripped = to.join(goal.rsplit('/').next().unwrap_or(&goal));
-    Cmd::new(spec.toolchain.strip()).arg("--strip-debug").arg("-o").arg(&stripped).arg(spec.obj().join(&goal)).check()?;
+    Cmd::new(spec.toolchain.strip())
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(spec.obj().join(&goal))
+        .check()?;
     Ok(stripped)
 }
 
 /// `drivers/net/dummy.ko`, from a list of modules as kbuild writes it (`.o` since 6.4, `.ko` before).
 fn find(order: &str, name: &str) -> Result<String> {
-    let stem = |line: &str| line.rsplit('/').next().unwrap_or(line).rsplit_once('.').map_or("", |(stem, _)| stem).replace('-', "_");
+    let stem = |line: &str| {
+        line.rsplit('/')
+            .next()
+            .unwrap_or(line)
+            .rsplit_once('.')
+            .map_or("", |(stem, _)| stem)
+            .replace('-', "_")
+    };
     let wanted = name.replace('-', "_");
     if let Some(line) = order.lines().find(|line| stem(line) == wanted) {
         let base = line.rsplit_once('.').map_or(line, |(base, _)| base);
@@ -44,7 +56,9 @@ fn find(order: &str, name: &str) -> Result<String> {
     let error = Error::usage(format!("this kernel has no module `{name}`"));
     Err(match nearest(&wanted, all.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("nearest: `{near}`")),
-        None => error.hint("it may be built in, or off: `--set CONFIG_X=m` and a whole deploy make it a module"),
+        None => {
+            error.hint("it may be built in, or off: `--set CONFIG_X=m` and a whole deploy make it a module")
+        }
     })
 }
 
@@ -58,6 +72,9 @@ mod tests {
         assert_eq!(find(order, "dummy").unwrap(), "drivers/net/dummy.ko");
         assert_eq!(find(order, "snd_pcm").unwrap(), "sound/snd-pcm.ko");
         assert_eq!(find("fs/ext4/ext4.ko\n", "ext4").unwrap(), "fs/ext4/ext4.ko");
-        assert_eq!(find(order, "dumy").unwrap_err().to_string(), "this kernel has no module `dumy`\n\nhint: nearest: `dummy`");
+        assert_eq!(
+            find(order, "dumy").unwrap_err().to_string(),
+            "this kernel has no module `dumy`\n\nhint: nearest: `dummy`"
+        );
     }
 }

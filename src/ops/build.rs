@@ -119,15 +119,12 @@ pub(super) struct Compiled {
     pub kernel: KernelArtifacts,
     facts: Facts,
     // Another board may share the kernel: nobody changes it until this image is written.
-    _kernel_lock: Option<Lock>,
+    #[expect(dead_code, reason = "held, not read")]
+    lock: Option<Lock>,
 }
 
 /// The first two stages; `None` when only the first was asked for.
-pub(super) fn compile(
-    run: &Runner<'_>,
-    shelf: &mut Shelf,
-    until: Stage,
-) -> Result<Option<Compiled>> {
+pub(super) fn compile(run: &Runner<'_>, shelf: &mut Shelf, until: Stage) -> Result<Option<Compiled>> {
     let Runner { options, progress } = *run;
     fsx::create_dir_all(&options.workdir.memo())?;
     let known = shelf.peek(&options.board, progress)?;
@@ -144,8 +141,8 @@ pub(super) fn compile(
     // Fetching may have changed what is known: look again.
     let facts =
         if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources), Some(progress))? };
-    let (kernel, _kernel_lock) = run.kernel(&sources, &facts)?;
-    Ok(Some(Compiled { sources, kernel, facts, _kernel_lock }))
+    let (kernel, lock) = run.kernel(&sources, &facts)?;
+    Ok(Some(Compiled { sources, kernel, facts, lock }))
 }
 
 /// Builds everything, or up to a stage.

@@ -82,7 +82,9 @@ impl DeployReport {
             let _ = match &fate.result {
                 Some(Ok(it)) => writeln!(out, "{host}  {}", sentence(it)),
                 Some(Err(_)) if self.fates.len() == 1 => Ok(()),
-                Some(Err(error)) => writeln!(out, "{host}  failed: {}", error.chain().collect::<Vec<_>>().join(": ")),
+                Some(Err(error)) => {
+                    writeln!(out, "{host}  failed: {}", error.chain().collect::<Vec<_>>().join(": "))
+                }
                 None => writeln!(out, "{host}  not begun"),
             };
         }
@@ -92,7 +94,11 @@ impl DeployReport {
     /// The failure, if there was one.
     pub fn failure(mut self) -> Result<()> {
         if self.fates.len() == 1 {
-            return self.fates.pop().and_then(|fate| fate.result).map_or_else(|| Err(Error::interrupted()), |result| result.map(drop));
+            return self
+                .fates
+                .pop()
+                .and_then(|fate| fate.result)
+                .map_or_else(|| Err(Error::interrupted()), |result| result.map(drop));
         }
         match fleet::failure(&self.fates) {
             Some(error) => Err(error),
@@ -111,8 +117,14 @@ fn sentence(it: &Deployed) -> String {
     match it.outcome {
         Outcome::Default => format!("runs {release} ({id}), the default now; {sent}, {seconds:.1} s"),
         Outcome::Unchanged => format!("runs {release} ({id}) already"),
-        Outcome::Installed => format!("has {release} ({id}); {sent}, {seconds:.1} s; not started: the same command without `--no-reboot` tries it"),
-        Outcome::Planned => format!("would get {release} ({id}): {} files, {}; then a trial boot", it.files, ByteSize(it.bytes)),
+        Outcome::Installed => format!(
+            "has {release} ({id}); {sent}, {seconds:.1} s; not started: the same command without `--no-reboot` tries it"
+        ),
+        Outcome::Planned => format!(
+            "would get {release} ({id}): {} files, {}; then a trial boot",
+            it.files,
+            ByteSize(it.bytes)
+        ),
     }
 }
 
@@ -123,7 +135,11 @@ fn json(value: &impl Serialize) -> Result<String> {
 }
 
 /// Builds what is stale, and deploys it.
-pub fn deploy(build: &BuildOptions, options: &DeployOptions, progress: &dyn Progress) -> Result<DeployReport> {
+pub fn deploy(
+    build: &BuildOptions,
+    options: &DeployOptions,
+    progress: &dyn Progress,
+) -> Result<DeployReport> {
     let board = &build.board;
     deploy::with_slots(board, |_| Ok(()))?;
     let boot_partition = boot_partition(board)?;
@@ -172,9 +188,11 @@ fn check_built(build: &BuildOptions, shelf: &Shelf, progress: &dyn Progress) -> 
     let mut why = facts.sources.iter().chain(&facts.kernel);
     match why.next() {
         None => Ok(()),
-        Some(first) => Err(Error::new(format!("there is no build of board `{}` to deploy", build.board.name))
-            .caused_by(first.clone())
-            .hint("leave `--no-build` out, or run `bimg build --stage kernel` with the same arguments")),
+        Some(first) => {
+            Err(Error::new(format!("there is no build of board `{}` to deploy", build.board.name))
+                .caused_by(first.clone())
+                .hint("leave `--no-build` out, or run `bimg build --stage kernel` with the same arguments"))
+        }
     }
 }
 
@@ -198,7 +216,7 @@ fn boot_partition(board: &Board) -> Result<u32> {
 fn whoami() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let plain = |text: String| text.chars().filter(|c| c.is_ascii_graphic()).collect::<String>();
+    let plain = |text: String| text.chars().filter(char::is_ascii_graphic).collect::<String>();
     format!("{}@{}", plain(user.unwrap_or_else(|| "somebody".to_string())), plain(host))
 }
 
@@ -259,8 +277,16 @@ fn build_module(build: &BuildOptions, name: &str, progress: &dyn Progress) -> Re
 pub fn reloaded_text(all: &[Reloaded]) -> String {
     let mut out = String::new();
     for it in all {
-        let with = if it.dependents.is_empty() { String::new() } else { format!(", with {}", it.dependents.join(", ")) };
-        let _ = writeln!(out, "{}  {} reloaded{with} in {:.2} s; until the next boot", it.host, it.module, it.seconds);
+        let with = if it.dependents.is_empty() {
+            String::new()
+        } else {
+            format!(", with {}", it.dependents.join(", "))
+        };
+        let _ = writeln!(
+            out,
+            "{}  {} reloaded{with} in {:.2} s; until the next boot",
+            it.host, it.module, it.seconds
+        );
         for line in &it.dmesg {
             let _ = writeln!(out, "  {line}");
         }
@@ -329,11 +355,27 @@ impl Status {
         if let Some(trial) = &self.trial {
             line("next boot", &format!("{trial}, once"));
         }
-        line("boot", &format!("{} on {}", self.boot_chain, self.boot_filesystem.as_deref().unwrap_or("no filesystem that was found")));
-        line("free", &format!("{} for boot files, {} for modules", free(self.free_boot), free(self.free_root)));
+        line(
+            "boot",
+            &format!(
+                "{} on {}",
+                self.boot_chain,
+                self.boot_filesystem.as_deref().unwrap_or("no filesystem that was found")
+            ),
+        );
+        line(
+            "free",
+            &format!("{} for boot files, {} for modules", free(self.free_boot), free(self.free_root)),
+        );
         line("up", &format!("{} s", self.uptime));
         if !self.leftovers.is_empty() {
-            line("left", &format!("{} of interrupted deploys; the next deploy goes on or removes them", self.leftovers.join(", ")));
+            line(
+                "left",
+                &format!(
+                    "{} of interrupted deploys; the next deploy goes on or removes them",
+                    self.leftovers.join(", ")
+                ),
+            );
         }
         if let Some(problem) = &self.problem {
             line("problem", problem);
@@ -402,7 +444,8 @@ impl TargetOptions {
             trial::write_state(&remote, slots, &state)?;
             drop(held);
             progress.note(&format!("{}: rebooting into {name}", self.place.host));
-            trial::reboot(remote, "reboot")?;
+            trial::reboot(&remote, "reboot")?;
+            drop(remote);
             let trial = Trial {
                 host: &self.place.host,
                 ssh: &self.ssh,
@@ -428,13 +471,19 @@ impl TargetOptions {
     pub fn console_log(&self) -> Result<String> {
         self.with(|slots, remote, _| {
             let facts = remote.look(slots, &[], false)?;
-            let failed = facts.deployments.iter().filter(|(_, it)| it.log).max_by_key(|(_, it)| it.since.clone());
+            let failed =
+                facts.deployments.iter().filter(|(_, it)| it.log).max_by_key(|(_, it)| it.since.clone());
             let id = failed.map_or("", |(id, _)| id.as_str());
             let mut text = remote.run("read the log", include_str!("../deploy/remote/log.sh"), &[id])?;
             if let Some(path) = &self.place.console {
                 let bytes = crate::fsx::read(path)?;
                 let said = String::from_utf8_lossy(&bytes);
-                let _ = write!(text, "from the console, {}:\n{}\n", path.display(), crate::exec::tail(&said, 100));
+                let _ = write!(
+                    text,
+                    "from the console, {}:\n{}\n",
+                    path.display(),
+                    crate::exec::tail(&said, 100)
+                );
             }
             if text.trim().is_empty() {
                 return Err(Error::new(format!("{} keeps no log of a failed boot", self.place.host))

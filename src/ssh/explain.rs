@@ -41,7 +41,10 @@ pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
     if says("onfiguration option").is_some() || says("Can't open user config").is_some() {
         return error.into_usage();
     }
-    error.hint(format!("is the board on, and its SSH server running? `{}` shows the same", login(host, options)))
+    error.hint(format!(
+        "is the board on, and its SSH server running? `{}` shows the same",
+        login(host, options)
+    ))
 }
 
 fn changed_key(error: Error, host: &Host, words: &str, own: &[&str]) -> Error {
@@ -83,8 +86,15 @@ fn key(words: &str) -> Option<&str> {
 fn is_own(line: &str) -> bool {
     !line.is_empty()
         && !line.starts_with('@')
-        && !["debug1:", "OpenSSH_", "Authenticated to", "Transferred:", "Bytes per second", "Warning: Permanently"]
-            .iter()
-            .any(|start| line.starts_with(start))
+        && ![
+            "debug1:",
+            "OpenSSH_",
+            "Authenticated to",
+            "Transferred:",
+            "Bytes per second",
+            "Warning: Permanently",
+        ]
+        .iter()
+        .any(|start| line.starts_with(start))
         || line.contains("REMOTE HOST IDENTIFICATION HAS CHANGED")
 }

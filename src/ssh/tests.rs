@@ -1,7 +1,8 @@
 use super::*;
 
 fn shown(text: &str) -> String {
-    text.parse::<Host>().map_or_else(|error| error.to_string(), |host| format!("{host} = ssh {}", host.typed()))
+    text.parse::<Host>()
+        .map_or_else(|error| error.to_string(), |host| format!("{host} = ssh {}", host.typed()))
 }
 
 #[test]
