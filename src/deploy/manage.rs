@@ -71,14 +71,15 @@ pub fn rows(facts: &Facts, slots: &dyn Slots) -> Vec<Row> {
 
 /// The last kernel that worked, other than the default: where a rollback goes. `None`: the image's.
 pub fn last_known_good(facts: &Facts, slots: &dyn Slots) -> Option<String> {
-    let default = facts.slots(slots).unwrap_or_default().default.map(|id| id.to_string());
+    // Below the image's own kernel there is nothing.
+    let default = facts.slots(slots).unwrap_or_default().default?.to_string();
     let rank = |id: &str| facts.deployments.get(id).and_then(|it| it.good);
     // Going back twice goes back further, not forth again.
-    let below = default.as_deref().and_then(rank);
+    let below = rank(&default);
     facts
         .deployments
         .iter()
-        .filter(|(id, it)| Some(id.as_str()) != default.as_deref() && !it.boot_missing)
+        .filter(|(id, it)| **id != default && !it.boot_missing)
         .filter_map(|(id, it)| Some((it.good?, id)))
         .filter(|(rank, _)| below.is_none_or(|below| *rank < below))
         .max()

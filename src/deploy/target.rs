@@ -1,6 +1,9 @@
 //! stub
 use crate::boot::SlotId;
 /// stub
-pub fn init_script(_release: &str, _id: &SlotId, _real: &str) -> String {
-    String::new()
+pub fn init_script(release: &str, id: &SlotId, real: &str) -> String {
+    include_str!("target/init")
+        .replace("@RELEASE@", release)
+        .replace("@ID@", id.as_str())
+        .replace("@INIT@", real)
 }

@@ -52,7 +52,7 @@ impl Delta {
         base: &BTreeMap<String, Digest>,
         arrived: &BTreeMap<String, Digest>,
     ) -> Delta {
-        let boot_files =
+        let mut boot_files =
             payload.entries.iter().filter_map(|it| Some((it.path.strip_prefix("boot/")?, it.sha256)));
         let whole = |(name, sha256)| arrived.get(&format!("whole/{name}")) == Some(&sha256);
         let mut delta = Delta { boot_done: boot_files.all(whole), ..Delta::default() };
@@ -173,9 +173,12 @@ impl Transfer<'_> {
         let remote = self.remote;
         let (id, base) = (self.id(), self.base());
         remote
-            .feed("take the modules", include_str!("remote/root.sh"), &[&id, &base], |stdin| {
-                pack(&sent, &made, |path| path, None, stdin, count)
-            })
+            .feed(
+                "take the modules",
+                include_str!("remote/root.sh"),
+                &[&id, &self.payload.release, &base],
+                |stdin| pack(&sent, &made, |path| path, None, stdin, count),
+            )
             .map(drop)
     }
 
