@@ -54,7 +54,7 @@ impl Hosts {
     fn parse(text: &str, path: &Path) -> Result<Hosts> {
         let shown = path.display().to_string();
         let mut hosts: Hosts = toml::from_str(text).map_err(|cause| {
-            let line = cause.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = cause.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             Error::usage(format!("`{shown}` cannot be read"))
                 .caused_by(format!("{shown}:{line}: {}", cause.message()))
                 .hint("`[host.NAME]` with `address` and perhaps `console-log`; `[group]` with lists of names")
