@@ -28,7 +28,7 @@ fn partition(name: &str, kind: &str, format: Kind, size: Size, tree: Tree) -> Re
     Ok(PartitionSpec {
         bootable: name == "boot",
         size,
-        fill: Fill::Filesystem { kind: format, label: name.to_string(), tree: Some(tree) },
+        fill: Fill::filesystem(format, name, Some(tree)),
         ..PartitionSpec::new(name, PartitionType::parse(kind)?)
     })
 }

@@ -259,7 +259,8 @@ fn one_filesystem_for_all_in_two_slots() {
         "boards/acme.toml",
         "[rootfs]",
         "[[disk.partition]]\nname = \"b\"\nfilesystem = \"ext4\"\ncontent = \"root\"\n\n\
-         [[disk.partition]]\nname = \"c\"\nfilesystem = \"erofs\"\ncontent = \"root\"\n\n[rootfs]",
+         [[disk.partition]]\nname = \"c\"\nfilesystem = \"erofs\"\ncontent = \"root\"\n\n\
+         [[disk.partition]]\nname = \"d\"\nfilesystem = \"squashfs\"\ncontent = \"root\"\n\n[rootfs]",
     );
     project.build(&["--format", "partitions"]);
     let manifest = manifest(&project);
@@ -272,6 +273,11 @@ fn one_filesystem_for_all_in_two_slots() {
     let slot = project.shell("debugfs -R 'cat /boot/extlinux/extlinux.conf' out/acme/acme.b.img 2>/dev/null");
     assert_eq!(slot, conf);
     project.shell("fsck.erofs --extract=c out/acme/acme.c.img && cmp c/boot/Image build/kernel/*/obj/arch/arm64/boot/Image");
+    project.shell(
+        "unsquashfs -q -n -d d out/acme/acme.d.img && cmp d/boot/Image build/kernel/*/obj/arch/arm64/boot/Image",
+    );
+    let squash = &manifest["disk"]["partitions"][3];
+    assert_eq!((&squash["filesystem"], &squash["filesystem_uuid"]), (&"squashfs".into(), &Value::Null));
     let uuids: Vec<&str> = (0..2)
         .map(|slot| manifest["disk"]["partitions"][slot]["filesystem_uuid"].as_str().unwrap())
         .collect();

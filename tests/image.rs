@@ -139,6 +139,33 @@ fn a_filesystem_without_a_table_is_an_image_as_well() {
 }
 
 #[test]
+fn a_squashfs_is_read_as_well() {
+    let project = project();
+    project.shell(
+        "mksquashfs tree sq.img -quiet -no-progress -all-root -mkfs-time 1700000000 -comp zstd &&
+         mksquashfs tree lz.img -quiet -no-progress -comp lz4",
+    );
+    assert_eq!(
+        shown(&project, &["ls", "sq.img", ":bin"]),
+        "lrwxrwxrwx         0:0           15  name -> ../etc/hostname\n\
+         -rwsr-xr-x         0:0            3  su\n"
+    );
+    assert_eq!(shown(&project, &["cat", "sq.img", ":bin/name"]), "board\n");
+    let shown = shown(&project, &["inspect", "sq.img"]);
+    assert!(shown.contains("squashfs") && shown.contains("6.12.9"), "{shown}");
+    run(&project, &["extract", "sq.img", ":lib", "lib"]).ok();
+    project.shell("diff -r lib tree/lib");
+    run(&project, &["verify", "sq.img"]).ok();
+    refused(
+        &project,
+        &["ls", "lz.img", ":bin"],
+        1,
+        "error: cannot open the filesystem of the image\n  caused by: cannot read the filesystem\n  \
+         caused by: it is compressed with LZ4, which bimg does not unpack\n",
+    );
+}
+
+#[test]
 fn files_are_listed_and_printed() {
     let project = project();
     assert_eq!(

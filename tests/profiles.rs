@@ -346,10 +346,17 @@ mod profile {
         );
         refused(
             "filesystem = \"ext4\"",
-            "filesystem = \"ext2\"",
-            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `ext2`, expected one of \
-             `vfat`, `fat32`, `fat16`, `fat12`, `ext4`, `erofs`\n  \
-             --> boards/acme.toml:29:14\n   |\n29 | filesystem = \"ext2\"\n   |              ^^^^^^ here\n\n\
+            "filesystem = \"squashfs\"\nlabel = \"root\"",
+            "error: partition `root` cannot have a label\n  --> boards/acme.toml:30:9\n   |\n\
+             30 | label = \"root\"\n   |         ^^^^^^ said here\n\n\
+             hint: a squashfs has none; leave `label` out\n",
+        );
+        refused(
+            "filesystem = \"ext4\"",
+            "filesystem = \"ext5\"",
+            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `ext5`, expected one of \
+             `vfat`, `fat32`, `fat16`, `fat12`, `ext4`, `ext3`, `ext2`, `erofs`, `squashfs`\n  \
+             --> boards/acme.toml:29:14\n   |\n29 | filesystem = \"ext5\"\n   |              ^^^^^^ here\n\n\
              hint: did you mean `ext4`?\n",
         );
     }

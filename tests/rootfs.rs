@@ -52,7 +52,7 @@ fn image(dir: &Path, table: Table, tree: Tree) -> PathBuf {
         partitions: vec![PartitionSpec {
             offset: Some(ByteSize(ROOT)),
             size: Size::Auto { room: ByteSize::mib(16) },
-            fill: Fill::Filesystem { kind: filesystem::Kind::Ext4, label: "root".into(), tree: Some(tree) },
+            fill: Fill::filesystem(filesystem::Kind::Ext4, "root", Some(tree)),
             ..PartitionSpec::new("root", PartitionType::parse("linux").unwrap())
         }],
         ..DiskSpec::new(table, Digest::of(b"rootfs"))

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::raw::{Content, PartitionSize, RawBlob, RawDisk, RawPartition};
+use super::raw::{Content, Filesystem, PartitionSize, RawBlob, RawDisk, RawPartition};
 use super::resolve::Context;
 use super::text::{At, Place};
 use super::{Blob, Disk, FileRef, Fill, Partition};
@@ -169,6 +169,12 @@ fn fill(raw: &RawPartition, firmware: &Firmware, cx: &Context<'_>) -> Result<Fil
             .place
             .error(format!("partition `{name}` has both a filesystem and a `fill`"), "said here")
             .hint("`fill` is for what lies behind a raw `file`; leave one of the two out"));
+    }
+    if let (Some(At { value: Filesystem::Squashfs, .. }), Some(label)) = (&raw.filesystem, &raw.label) {
+        return Err(label
+            .place
+            .error(format!("partition `{name}` cannot have a label"), "said here")
+            .hint("a squashfs has none; leave `label` out"));
     }
     match (&raw.filesystem, &raw.content, &raw.file) {
         (Some(filesystem), content, None) => Ok(Fill::Filesystem {

@@ -274,8 +274,14 @@ pub enum Filesystem {
     Fat12,
     /// ext4.
     Ext4,
+    /// ext3.
+    Ext3,
+    /// ext2.
+    Ext2,
     /// EROFS: read-only, as it is.
     Erofs,
+    /// SquashFS: read-only, compressed.
+    Squashfs,
 }
 
 impl Content {
@@ -302,7 +308,10 @@ impl Filesystem {
             Filesystem::Fat16 => filesystem::Kind::Fat16,
             Filesystem::Fat32 => filesystem::Kind::Fat32,
             Filesystem::Ext4 => filesystem::Kind::Ext4,
+            Filesystem::Ext3 => filesystem::Kind::Ext3,
+            Filesystem::Ext2 => filesystem::Kind::Ext2,
             Filesystem::Erofs => filesystem::Kind::Erofs,
+            Filesystem::Squashfs => filesystem::Kind::Squashfs,
         }
     }
 }

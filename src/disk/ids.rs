@@ -72,12 +72,14 @@ impl DiskSpec {
         }
     }
 
-    /// A filesystem's UUID as `root=UUID=` and `/etc/fstab` take it; `None` without a filesystem.
+    /// A filesystem's UUID as `root=UUID=` and `/etc/fstab` take it; `None` without a filesystem, or for
+    /// one that has none.
     pub fn filesystem_uuid(&self, name: &str) -> Result<Option<String>> {
         let (_, partition) = self.find(name)?;
-        Ok(match &partition.fill {
+        let uuid = match &partition.fill {
             Fill::Filesystem { kind, .. } => Some(kind.format().uuid(&self.filesystem_seed(name))),
             _ => None,
-        })
+        };
+        Ok(uuid.filter(|uuid| !uuid.is_empty()))
     }
 }

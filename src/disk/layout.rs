@@ -160,9 +160,9 @@ fn size_of(spec: &DiskSpec, partition: &PartitionSpec) -> Result<u64> {
         Size::Fixed(_) | Size::Rest => ByteSize(0),
     };
     let (needed, what) = match &partition.fill {
-        Fill::Filesystem { kind, label, tree: Some(tree) } => {
+        Fill::Filesystem { kind, label, tree: Some(tree), scratch } => {
             let seed = spec.filesystem_seed(&partition.name);
-            let request = Request { tree, label, seed };
+            let request = Request { tree, label, seed, scratch };
             let needed = kind
                 .format()
                 .needed(&request, room)

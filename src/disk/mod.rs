@@ -244,6 +244,8 @@ pub enum Fill {
         label: String,
         /// Content; `None` while it does not exist yet: the layout is provisional then.
         tree: Option<Tree>,
+        /// What its writer keeps from one question to the next.
+        scratch: filesystem::Scratch,
     },
     /// Raw bytes from the partition's first byte on.
     Raw(Content),
@@ -251,6 +253,13 @@ pub enum Fill {
     Pending,
     /// Nothing; the first MiB reads as zero, the rest may hold anything on a used card.
     Empty,
+}
+
+impl Fill {
+    /// A filesystem; without a tree a provisional one.
+    pub fn filesystem(kind: filesystem::Kind, label: impl Into<String>, tree: Option<Tree>) -> Self {
+        Fill::Filesystem { kind, label: label.into(), tree, scratch: filesystem::Scratch::default() }
+    }
 }
 
 /// Raw data at a fixed offset.

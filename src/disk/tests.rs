@@ -28,7 +28,7 @@ fn filesystem(name: &str, kind: &str, fs: filesystem::Kind, tree: Option<Tree>) 
     PartitionSpec {
         bootable: name == "boot",
         size: Size::Auto { room: ByteSize::mib(8) },
-        fill: Fill::Filesystem { kind: fs, label: name.into(), tree },
+        fill: Fill::filesystem(fs, name, tree),
         ..PartitionSpec::new(name, PartitionType::parse(kind).unwrap())
     }
 }

@@ -366,11 +366,11 @@ fn partition_parts<'a>(
         Fill::Pending | Fill::Filesystem { tree: None, .. } => {
             return Err(no_content("partition", &partition.name));
         }
-        Fill::Filesystem { kind, label, tree: Some(tree) } => {
+        Fill::Filesystem { kind, label, tree: Some(tree), scratch } => {
             let seed = spec.filesystem_seed(&partition.name);
             let planned = kind
                 .format()
-                .plan(&Request { tree, label, seed }, placed.size)
+                .plan(&Request { tree, label, seed, scratch }, placed.size)
                 .context(|| format!("cannot fill {what}"))?;
             part(0, Body::Filesystem(planned, &partition.name));
         }

@@ -126,6 +126,7 @@ pub const TOOLS: &[Tool] = &[
         row("mke2fs", "", Probe::Program { args: &["-V"], marker: "mke2fs " }, ["e2fsprogs"; 3]),
     ),
     some("checks ext4 filesystems", row("e2fsck", "", PRESENT, ["e2fsprogs"; 3])),
+    some("shows SquashFS filesystems", row("unsquashfs", "", PRESENT, ["squashfs-tools"; 3])),
     some("checks FAT filesystems", row("fsck.fat", "", PRESENT, ["dosfstools"; 3])),
     some(
         "runs 32-bit Arm boards",

@@ -10,11 +10,10 @@
 //!
 //! Source: Linux `fs/erofs/erofs_fs.h`, kernel Documentation/filesystems/erofs.
 
-use std::collections::HashMap;
-
 use crate::error::{Context, Error, Result};
-use crate::filesystem::{Format, Planned, Request, Sink, ext4, newest};
-use crate::tree::{self, Content, InodeId, Kind, Meta, Timestamp, Tree, TreePath};
+use crate::filesystem::numbered::numbered;
+use crate::filesystem::{Format, Planned, Request, Sink, attribute_name, ext4, newest};
+use crate::tree::{self, Content, Kind, Meta, Timestamp, Tree};
 use crate::units::ByteSize;
 
 const BLOCK: u64 = 4096;
@@ -51,8 +50,8 @@ impl Format for Erofs {
     }
 }
 
-/// A name in a directory, what it names, and of what type that is.
-type Name<'a> = (&'a str, InodeId, u8);
+/// A name in a directory, the node that it names, and of what type that is.
+type Name<'a> = (&'a str, usize, u8);
 
 /// What an inode holds.
 enum Data<'a> {
@@ -100,7 +99,6 @@ impl Node<'_> {
 /// A filesystem whose every byte has its place.
 struct Plan<'a> {
     nodes: Vec<Node<'a>>,
-    index: HashMap<InodeId, usize>,
     blocks: u64,
     label: String,
     seed: [u8; 32],
@@ -113,7 +111,7 @@ impl<'a> Plan<'a> {
             return Err(Error::new(format!("`{}` cannot be an erofs label", request.label))
                 .caused_by("it is longer than 16 bytes"));
         }
-        let (mut nodes, index) = nodes(request.tree)?;
+        let mut nodes = nodes(request.tree)?;
         let mut at = BLOCK;
         for node in &mut nodes {
             let len = INODE + node.attributes.len() as u64 + node.tail();
@@ -133,7 +131,7 @@ impl<'a> Plan<'a> {
             return Err(Error::new("erofs cannot hold so much").caused_by("its limit is 16 TiB"));
         }
         let time = newest(request.tree);
-        Ok(Plan { nodes, index, blocks: block, label: request.label.to_string(), seed: request.seed, time })
+        Ok(Plan { nodes, blocks: block, label: request.label.to_string(), seed: request.seed, time })
     }
 
     fn superblock(&self) -> Vec<u8> {
@@ -204,8 +202,8 @@ impl<'a> Plan<'a> {
         for block in in_blocks(names) {
             bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
             let mut name_at = DIRENT as usize * block.len();
-            for (name, id, kind) in block {
-                bytes.extend(self.nodes[self.index[id]].number().to_le_bytes());
+            for (name, node, kind) in block {
+                bytes.extend(self.nodes[*node].number().to_le_bytes());
                 bytes.extend((name_at as u16).to_le_bytes());
                 bytes.extend([*kind, 0]);
                 name_at += name.len();
@@ -252,56 +250,26 @@ impl Planned for Plan<'_> {
     }
 }
 
-/// All inodes in the order of their first names, and where each is in that order.
-fn nodes(tree: &Tree) -> Result<(Vec<Node<'_>>, HashMap<InodeId, usize>)> {
-    let mut nodes: Vec<Node<'_>> = Vec::new();
-    let mut index = HashMap::new();
-    let mut directories: HashMap<TreePath, usize> = HashMap::new();
-    for (path, id, inode) in tree.iter() {
-        let known = index.get(&id).copied();
-        let at = if let Some(at) = known {
-            at
-        } else {
-            let node = node(inode)
-                .map_err(|why| Error::new(format!("erofs cannot hold `{path}`")).caused_by(why))?;
-            index.insert(id, nodes.len());
-            nodes.push(node);
-            nodes.len() - 1
-        };
-        nodes[at].links += 1;
-        let parent = path.parent().and_then(|parent| directories.get(&parent).copied());
-        // Above the root is the root.
-        let parent_id = match parent {
-            Some(parent) => match &nodes[parent].data {
-                Data::Directory(names) => names[0].1,
-                _ => id,
-            },
-            None => id,
-        };
-        if let Data::Directory(names) = &mut nodes[at].data {
-            names.extend([(".", id, 2), ("..", parent_id, 2)]);
-            nodes[at].links += 1;
-            directories.insert(path.clone(), at);
-        }
-        let kind = (nodes[at].mode >> 12) as u8;
-        if let Some(parent) = parent {
-            if kind == 4 {
-                nodes[parent].links += 1;
-            }
-            if let Data::Directory(names) = &mut nodes[parent].data {
-                names.push((path.name(), id, file_type(kind)));
-            }
-        }
-    }
-    for node in &mut nodes {
+/// All inodes in the order of their first names.
+fn nodes(tree: &Tree) -> Result<Vec<Node<'_>>> {
+    let all = numbered(tree);
+    let kind = |index: usize| file_type(kind_of(&all[index].inode.kind));
+    let mut nodes = Vec::with_capacity(all.len());
+    for (index, it) in all.iter().enumerate() {
+        let mut node = node(it.inode)
+            .map_err(|why| Error::new(format!("erofs cannot hold `{}`", it.path)).caused_by(why))?;
+        node.links = it.links;
         if let Data::Directory(names) = &mut node.data {
+            names.extend([(".", index, 2), ("..", it.parent, 2)]);
+            names.extend(it.children.iter().map(|(name, child)| (*name, *child, kind(*child))));
             names.sort_unstable_by_key(|(name, ..)| name.as_bytes());
             let blocks = in_blocks(names);
             let last = blocks.last().map_or(0, |block| block.iter().map(|it| space(it.0)).sum());
             node.size = (blocks.len() as u64 - 1) * BLOCK + last;
         }
+        nodes.push(node);
     }
-    Ok((nodes, index))
+    Ok(nodes)
 }
 
 /// What a name takes in a directory.
@@ -323,8 +291,21 @@ fn in_blocks<'n, 'a>(names: &'n [Name<'a>]) -> Vec<&'n [Name<'a>]> {
     blocks
 }
 
-/// The type in a directory entry for that in the mode's upper bits.
-fn file_type(kind: u8) -> u8 {
+/// The type in the mode's upper bits.
+fn kind_of(kind: &Kind) -> u16 {
+    match kind {
+        Kind::Fifo => 0o01,
+        Kind::CharDevice { .. } => 0o02,
+        Kind::Directory => 0o04,
+        Kind::BlockDevice { .. } => 0o06,
+        Kind::File(_) => 0o10,
+        Kind::Symlink(_) => 0o12,
+        Kind::Socket => 0o14,
+    }
+}
+
+/// The type in a directory entry for that in the mode.
+fn file_type(kind: u16) -> u8 {
     match kind {
         0o10 => 1,
         0o04 => 2,
@@ -337,17 +318,17 @@ fn file_type(kind: u8) -> u8 {
 }
 
 fn node(inode: &tree::Inode) -> std::result::Result<Node<'_>, String> {
-    let (kind, data, size) = match &inode.kind {
-        Kind::Directory => (0o04, Data::Directory(Vec::new()), 0),
-        Kind::File(content) => (0o10, Data::File(content), content.len()),
-        Kind::Symlink(target) => (0o12, Data::Link(target), target.len() as u64),
-        Kind::CharDevice { major, minor } => (0o02, Data::Device(*major, *minor), 0),
-        Kind::BlockDevice { major, minor } => (0o06, Data::Device(*major, *minor), 0),
-        Kind::Fifo => (0o01, Data::Nothing, 0),
-        Kind::Socket => (0o14, Data::Nothing, 0),
+    let (data, size) = match &inode.kind {
+        Kind::Directory => (Data::Directory(Vec::new()), 0),
+        Kind::File(content) => (Data::File(content), content.len()),
+        Kind::Symlink(target) => (Data::Link(target), target.len() as u64),
+        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+            (Data::Device(*major, *minor), 0)
+        }
+        Kind::Fifo | Kind::Socket => (Data::Nothing, 0),
     };
     Ok(Node {
-        mode: kind << 12 | (inode.meta.mode & 0o7777) as u16,
+        mode: kind_of(&inode.kind) << 12 | (inode.meta.mode & 0o7777) as u16,
         attributes: attributes(&inode.meta)?,
         meta: &inode.meta,
         data,
@@ -360,23 +341,12 @@ fn node(inode: &tree::Inode) -> std::result::Result<Node<'_>, String> {
 
 /// Extended attributes as they lie behind the inode; nothing where there are none.
 fn attributes(meta: &Meta) -> std::result::Result<Vec<u8>, String> {
-    /// Name prefixes and their numbers; those of access lists are whole names.
-    const PREFIXES: [(&str, u8); 5] = [
-        ("user.", 1),
-        ("system.posix_acl_access", 2),
-        ("system.posix_acl_default", 3),
-        ("trusted.", 4),
-        ("security.", 6),
-    ];
     if meta.xattrs.is_empty() {
         return Ok(Vec::new());
     }
     let mut bytes = vec![0; 12];
     for (name, value) in &meta.xattrs {
-        let prefix = PREFIXES.iter().find_map(|(prefix, number)| Some((name.strip_prefix(prefix)?, *number)));
-        let Some((rest, number)) = prefix else {
-            return Err(format!("it has no place for the extended attribute `{name}`"));
-        };
+        let (number, rest) = attribute_name(name)?;
         let (Ok(len), Ok(size)) = (u8::try_from(rest.len()), u16::try_from(value.len())) else {
             return Err(format!("the extended attribute `{name}` is too long"));
         };

@@ -9,6 +9,7 @@
 //!
 //! Source of the layout: kernel Documentation/filesystems/ext4.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 
@@ -109,13 +110,13 @@ pub(super) fn uuid(seed: &[u8; 32]) -> [u8; 16] {
 }
 
 /// Seed of the directory hash.
-fn hash_seed(seed: &[u8; 32]) -> [u32; 4] {
+pub(super) fn hash_seed(seed: &[u8; 32]) -> [u32; 4] {
     let word = |i: usize| u32::from_le_bytes([seed[i], seed[i + 1], seed[i + 2], seed[i + 3]]);
     [word(16), word(20), word(24), word(28)]
 }
 
 /// The superblock's times have 32 bits.
-fn epoch(time: Timestamp) -> i64 {
+pub(super) fn epoch(time: Timestamp) -> i64 {
     time.secs.clamp(0, u32::MAX.into())
 }
 
@@ -236,7 +237,7 @@ impl Shape {
 }
 
 /// True for groups with a copy of superblock and descriptors (sparse_super), the first one aside.
-fn has_backup(group: u64) -> bool {
+pub(super) fn has_backup(group: u64) -> bool {
     let power_of = |base: u64| {
         let mut rest = group;
         while rest.is_multiple_of(base) {
@@ -312,7 +313,7 @@ fn declare<'a>(mut builder: FsBuilder, request: &Request<'a>) -> Result<(FsBuild
     Ok((builder, files))
 }
 
-fn is_lost_and_found(path: &TreePath) -> bool {
+pub(super) fn is_lost_and_found(path: &TreePath) -> bool {
     path.as_str().split('/').next() == Some("lost+found")
 }
 
@@ -324,13 +325,20 @@ fn set_attributes(builder: &mut FsBuilder, handle: InodeHandle, meta: &Meta) -> 
         return Err(mkext4::Error::Invalid("its attributes are larger than a block of 4 KiB".to_string()));
     }
     meta.xattrs.iter().try_for_each(|(name, value)| {
-        if !name.starts_with("system.posix_acl_") {
-            return builder.set_xattr(handle, name, value);
-        }
-        let stored = stored_acl(value)
-            .ok_or_else(|| mkext4::Error::Invalid(format!("its attribute `{name}` is not an access list")))?;
-        builder.set_xattr(handle, name, &stored)
+        builder.set_xattr(handle, name, &stored_attribute(name, value).map_err(mkext4::Error::Invalid)?)
     })
+}
+
+/// An attribute's value as it is stored.
+pub(super) fn stored_attribute<'v>(
+    name: &str,
+    value: &'v [u8],
+) -> std::result::Result<Cow<'v, [u8]>, String> {
+    if !name.starts_with("system.posix_acl_") {
+        return Ok(Cow::Borrowed(value));
+    }
+    let stored = stored_acl(value).ok_or_else(|| format!("its attribute `{name}` is not an access list"))?;
+    Ok(Cow::Owned(stored))
 }
 
 /// An access control list as ext4 stores it (kernel fs/ext4/acl.h), from what system calls and tar files
@@ -348,13 +356,19 @@ fn stored_acl(value: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn meta(meta: &Meta) -> std::result::Result<mkext4::Meta, String> {
+    let Timestamp { secs, nanos } = checked(meta.mtime)?;
+    Ok(mkext4::Meta::new((meta.mode & 0o7777) as u16, meta.uid, meta.gid, (secs, nanos)))
+}
+
+/// A time that an inode can hold.
+pub(super) fn checked(time: Timestamp) -> std::result::Result<Timestamp, String> {
     const FIRST: i64 = -(1 << 31);
     const LAST: i64 = (1 << 34) - (1 << 31) - 1;
-    let Timestamp { secs, nanos } = meta.mtime;
+    let secs = time.secs;
     if !(FIRST..=LAST).contains(&secs) {
         return Err(format!("its time, {secs} seconds from 1970, lies outside the years 1901 to 2446"));
     }
-    Ok(mkext4::Meta::new((meta.mode & 0o7777) as u16, meta.uid, meta.gid, (secs, nanos)))
+    Ok(time)
 }
 
 /// A sealed filesystem.

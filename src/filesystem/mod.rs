@@ -10,10 +10,15 @@
 //! [`Format`] in one more file and name it in [`Kind::format`].
 
 mod erofs;
+mod ext2;
 mod ext4;
+mod numbered;
+mod squashfs;
 mod vfat;
 
 pub use vfat::Width;
+
+use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
 use crate::tree::{Content, Timestamp, Tree};
@@ -30,10 +35,16 @@ pub enum Kind {
     Fat16,
     /// FAT32.
     Fat32,
+    /// ext2.
+    Ext2,
+    /// ext3.
+    Ext3,
     /// ext4.
     Ext4,
     /// EROFS, read-only.
     Erofs,
+    /// SquashFS, read-only and compressed.
+    Squashfs,
 }
 
 impl Kind {
@@ -44,8 +55,11 @@ impl Kind {
             Kind::Fat12 => "FAT12",
             Kind::Fat16 => "FAT16",
             Kind::Fat32 => "FAT32",
+            Kind::Ext2 => "ext2",
+            Kind::Ext3 => "ext3",
             Kind::Ext4 => "ext4",
             Kind::Erofs => "erofs",
+            Kind::Squashfs => "squashfs",
         }
     }
 
@@ -56,8 +70,11 @@ impl Kind {
             Kind::Fat12 => Box::new(vfat::Vfat(Some(vfat::Width::Fat12))),
             Kind::Fat16 => Box::new(vfat::Vfat(Some(vfat::Width::Fat16))),
             Kind::Fat32 => Box::new(vfat::Vfat(Some(vfat::Width::Fat32))),
+            Kind::Ext2 => Box::new(ext2::Ext2(ext2::Version::Ext2)),
+            Kind::Ext3 => Box::new(ext2::Ext2(ext2::Version::Ext3)),
             Kind::Ext4 => Box::new(ext4::Ext4),
             Kind::Erofs => Box::new(erofs::Erofs),
+            Kind::Squashfs => Box::new(squashfs::Squashfs),
         }
     }
 }
@@ -71,6 +88,23 @@ pub struct Request<'a> {
     pub label: &'a str,
     /// 32 bytes from which UUID, serial number and hash seed are made.
     pub seed: [u8; 32],
+    /// The same for every question about the same content.
+    pub scratch: &'a Scratch,
+}
+
+/// What a writer has made to tell how large it is, kept for when it is written.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch(OnceLock<Arc<squashfs::Packed>>);
+
+impl Scratch {
+    /// What is kept, or is made now.
+    fn packed(&self, make: impl FnOnce() -> Result<squashfs::Packed>) -> Result<Arc<squashfs::Packed>> {
+        if let Some(packed) = self.0.get() {
+            return Ok(packed.clone());
+        }
+        let made = Arc::new(make()?);
+        Ok(self.0.get_or_init(|| made).clone())
+    }
 }
 
 /// A kind of filesystem.
@@ -81,10 +115,10 @@ pub trait Format {
     /// Lays the content out in `size` bytes, which [`Format::needed`] has found to be enough.
     fn plan<'a>(&self, request: &Request<'a>, size: ByteSize) -> Result<Box<dyn Planned + 'a>>;
 
-    /// The UUID as `blkid` shows it, known from the seed alone.
+    /// The UUID as `blkid` shows it, known from the seed alone; empty for a filesystem without.
     fn uuid(&self, seed: &[u8; 32]) -> String;
 
-    /// The label as it is stored.
+    /// The label as it is stored; empty for a filesystem without.
     fn label(&self, label: &str) -> String;
 }
 
@@ -111,6 +145,20 @@ pub trait Sink {
 
     /// `len` bytes of a file's content from its byte `from` on.
     fn content(&mut self, offset: u64, content: &Content, from: u64, len: u64) -> Result<()>;
+}
+
+/// The number of an extended attribute's namespace, which ext2 and EROFS share, and the rest of its name; the
+/// names of access lists are numbers alone.
+fn attribute_name(name: &str) -> std::result::Result<(u8, &str), String> {
+    const PREFIXES: [(&str, u8); 5] = [
+        ("user.", 1),
+        ("system.posix_acl_access", 2),
+        ("system.posix_acl_default", 3),
+        ("trusted.", 4),
+        ("security.", 6),
+    ];
+    let found = PREFIXES.iter().find_map(|(prefix, number)| Some((*number, name.strip_prefix(prefix)?)));
+    found.ok_or_else(|| format!("it has no place for the extended attribute `{name}`"))
 }
 
 /// The newest time in a tree: dates what has no time of its own.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes (ReadAt) -> table: MBR, GPT     -> partitions
-//!                -> fat, ext: geometry and the map of what is used
+//!                -> fat, ext: geometry and the map of what is used; squashfs
 //! partitions     -> probe: what each holds -> volume: its files
 //! files          -> chain, kernel: what boots
 //! all of it      -> inspect, verify, diff
@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod open;
 pub mod probe;
 pub mod read;
+pub mod squashfs;
 pub mod table;
 pub mod verify;
 pub mod volume;

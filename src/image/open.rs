@@ -8,6 +8,7 @@ use super::ext::ExtVolume;
 use super::fat::FatVolume;
 use super::probe::{self, Content};
 use super::read::{Disk, ReadAt, Source, Window};
+use super::squashfs::SquashVolume;
 use super::table::{self, Partition, Table};
 use super::volume::Volume;
 use crate::error::{Error, Result, nearest};
@@ -98,10 +99,11 @@ impl Image {
         if let Some(fat) = fat {
             return Ok(Some(Box::new(fat)));
         }
-        match ExtVolume::open(source).map_err(in_part)? {
-            Some(ext) => Ok(Some(Box::new(ext))),
-            None => Ok(None),
+        if let Some(ext) = ExtVolume::open(source.clone()).map_err(in_part)? {
+            return Ok(Some(Box::new(ext)));
         }
+        let squash = SquashVolume::open(source).map_err(in_part)?;
+        Ok(squash.map(|squash| Box::new(squash) as Box<dyn Volume>))
     }
 
     /// The part that a person names: by number, by name in the table, or by label.

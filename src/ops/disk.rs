@@ -117,7 +117,7 @@ fn fill(
                     _ => tree = None,
                 }
             }
-            Ok(Fill::Filesystem { kind: kind.writer(), label: label.clone(), tree })
+            Ok(Fill::filesystem(kind.writer(), label, tree))
         }
     }
 }

@@ -464,17 +464,15 @@ mod command {
         assert_eq!(
             outcome.stderr,
             "note: y.cfg:1: `exec-post` of `r.ext2` is left out: bimg runs no commands of a layout\n\
-             note: y.cfg:1: `r.ext2` was ext2 and becomes ext4, the one that bimg writes\n\
              note: y.cfg:1: `features = x` of `r.ext2` is left out: bimg has features of its own\n"
         );
         assert_eq!(
             outcome.stdout,
             "# Disk layout of `sd.img`, from genimage's `y.cfg`.\n#\n# To look after by hand:\n\
              # - `exec-post` of `r.ext2` is left out: bimg runs no commands of a layout\n\
-             # - `r.ext2` was ext2 and becomes ext4, the one that bimg writes\n\
              # - `features = x` of `r.ext2` is left out: bimg has features of its own\n\n\
              [disk]\ntable = \"mbr\"\nalign = 512\nsignature = 0x0000001a\n\n\
-             [[disk.partition]]\nname = \"r\"\ntype = \"0x83\"\nfilesystem = \"ext4\"\ncontent = \"root\"\n\
+             [[disk.partition]]\nname = \"r\"\ntype = \"0x83\"\nfilesystem = \"ext2\"\ncontent = \"root\"\n\
              offset = 512\nsize = \"2M\"\n"
         );
     }

@@ -238,7 +238,7 @@ fn assembled_by_the_command() {
 #[test]
 fn filesystems_that_others_make() {
     let case = Case::new();
-    let config = "image root.sq { squashfs { compression = \"xz\" } }
+    let config = "image root.sq { cramfs { extraargs = \"-b 4096\" } }
         image data.fat { vfat { extraargs = \"-F 12\" file a { image = \"env.bin\" } } size = 1M }
         image sdcard.img {
             hdimage {}
@@ -247,7 +247,7 @@ fn filesystems_that_others_make() {
         }";
     let imported = case.import(config, None).unwrap();
     assert_eq!(imported.notes.len(), 1);
-    assert_eq!(imported.notes[0].text, "`root.sq` is made by genimage (`squashfs`): make it first");
+    assert_eq!(imported.notes[0].text, "`root.sq` is made by genimage (`cramfs`): make it first");
     fs::copy(case.path("in/env.bin"), case.path("in/root.sq")).unwrap();
     let (_, facts, _) = case.bimg(&imported.profile).unwrap();
     assert_eq!(facts.partitions[0].filesystem.as_deref(), Some("FAT12"));

@@ -86,19 +86,45 @@ fn files_go_into_filesystems_of_every_kind() {
         type = "linux"
         filesystem = "erofs"
         files = { "EFI" = "efi", "rootfs" = "rootfs.ext4" }
+        [[disk.partition]]
+        name = "squash"
+        type = "linux"
+        filesystem = "squashfs"
+        files = { "EFI" = "efi", "rootfs" = "rootfs.ext4" }
+        [[disk.partition]]
+        name = "two"
+        filesystem = "ext2"
+        size = "8M"
+        files = { "EFI" = "efi" }
+        [[disk.partition]]
+        name = "three"
+        filesystem = "ext3"
+        room = "4M"
+        files = { "EFI" = "efi" }
         "#,
     );
     let esp = format!("{}@@{}", image.display(), facts.partitions[0].start.0);
     let list = Cmd::new("mdir").args(["-b", "-/", "-i", &esp, "::"]).check().unwrap().text();
     assert_eq!(list, "::/EFI/\n::/spl.bin\n::/EFI/BOOT/\n::/EFI/BOOT/BOOTAA64.EFI\n");
     let kinds: Vec<&str> = facts.partitions.iter().filter_map(|part| part.filesystem.as_deref()).collect();
-    assert_eq!(kinds, ["FAT16", "erofs"]);
+    assert_eq!(kinds, ["FAT16", "erofs", "squashfs", "ext2", "ext3"]);
     let bytes = fs::read(&image).unwrap();
     for part in &facts.partitions[1..] {
         let file = case.path(&part.name);
         fs::write(&file, &bytes[part.start.0 as usize..][..part.size.0 as usize]).unwrap();
         let to = case.path(&format!("{}.d", part.name));
-        Cmd::new("fsck.erofs").arg(format!("--extract={}", to.display())).arg(&file).check().unwrap();
+        match part.filesystem.as_deref().unwrap() {
+            "erofs" => Cmd::new("fsck.erofs").arg(format!("--extract={}", to.display())).arg(&file),
+            "squashfs" => Cmd::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&to).arg(&file),
+            _ => {
+                Cmd::new("e2fsck").arg("-fn").arg(&file).check().unwrap();
+                let cat = Cmd::new("debugfs").args(["-R", "cat /EFI/BOOT/BOOTAA64.EFI"]).arg(&file);
+                assert_eq!(cat.check().unwrap().text(), "loader");
+                continue;
+            }
+        }
+        .check()
+        .unwrap();
         assert_eq!(fs::read(to.join("EFI/BOOT/BOOTAA64.EFI")).unwrap(), b"loader");
         assert!(fs::read(to.join("rootfs")).unwrap() == fs::read(case.path("in/rootfs.ext4")).unwrap());
     }

@@ -234,7 +234,10 @@ impl Mapper<'_, '_> {
         match image.kind {
             "vfat" => self.vfat(image, out),
             "erofs" => out.filesystem = Some("erofs"),
-            kind => self.ext(image, kind, out),
+            "squashfs" => self.squashfs(image, out),
+            "ext2" => self.ext(image, "ext2", out),
+            "ext3" => self.ext(image, "ext3", out),
+            _ => self.ext(image, "ext4", out),
         }
         if place::by_content(image) && out.size.is_none() {
             self.notes.add(
@@ -299,19 +302,26 @@ impl Mapper<'_, '_> {
         }
     }
 
-    fn ext(&mut self, image: &Image<'_>, kind: &str, out: &mut Partition) {
-        out.filesystem = Some("ext4");
+    fn squashfs(&mut self, image: &Image<'_>, out: &mut Partition) {
+        out.filesystem = Some("squashfs");
+        for option in ["compression", "block-size", "extraargs"] {
+            if let Some(word) = image.body.text(option).filter(|word| !word.is_empty()) {
+                self.notes.add(
+                    &word.place,
+                    format!(
+                        "`{option} = {}` of `{}` is left out: bimg compresses with zlib, in blocks of 128 KiB",
+                        word.escape_debug(),
+                        image.title.escape_debug()
+                    ),
+                );
+            }
+        }
+    }
+
+    fn ext(&mut self, image: &Image<'_>, kind: &'static str, out: &mut Partition) {
+        out.filesystem = Some(kind);
         out.label =
             image.body.text("label").map(|label| label.value.clone()).filter(|label| !label.is_empty());
-        if kind != "ext4" {
-            self.notes.add(
-                &image.title.place,
-                format!(
-                    "`{}` was {kind} and becomes ext4, the one that bimg writes",
-                    image.title.escape_debug()
-                ),
-            );
-        }
         for option in ["features", "extraargs", "usage-type", "mke2fs-conf", "mke2fs_conf", "fs-timestamp"] {
             if let Some(word) = image.body.text(option).filter(|word| !word.is_empty()) {
                 self.notes.add(

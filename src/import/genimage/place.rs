@@ -321,7 +321,7 @@ impl<'a> Placer<'a, '_> {
                 );
                 Ok((plain(Vec::new()), end))
             }
-            "vfat" | "ext2" | "ext3" | "ext4" | "erofs" if part.listed => {
+            "vfat" | "ext2" | "ext3" | "ext4" | "erofs" | "squashfs" if part.listed => {
                 Ok((Source::Filesystem(image), image.bytes()))
             }
             kind => {

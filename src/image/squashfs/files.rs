@@ -1,0 +1,312 @@
+//! Files and directories of a SquashFS.
+
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use super::super::read::{le16, le32, le64};
+use super::super::volume::{self, Entry, Kind, Volume};
+use super::{KEPT, SquashVolume, Stream, bad};
+use crate::error::{Error, Result};
+use crate::fsx;
+
+/// Names in a directory that are read.
+const MAX_NAMES: usize = 1 << 20;
+/// Names that even a tiny filesystem may hold.
+const FEW_NAMES: u64 = 1 << 14;
+/// Names behind one header.
+const MAX_RUN: u32 = 256;
+/// Longest target of a symbolic link.
+const MAX_TARGET: usize = 4096;
+/// Stands for no fragment.
+const NONE: u32 = u32::MAX;
+
+/// A name in a directory, and where its inode is.
+pub struct Name {
+    name: String,
+    inode: u64,
+}
+
+/// What is in a directory.
+pub type Names = Rc<Vec<Name>>;
+
+/// What is needed of an inode.
+struct Inode {
+    kind: Kind,
+    mode: u32,
+    owner: (u32, u32),
+    mtime: u32,
+    data: Data,
+}
+
+#[derive(Clone, Copy)]
+enum Data {
+    /// Where its listing is, and how long.
+    Directory {
+        listing: u64,
+        size: u32,
+    },
+    File(Stored),
+    /// Where the target is, and how long.
+    Link(Stream, usize),
+    Nothing,
+}
+
+/// Where a file's data is.
+#[derive(Clone, Copy)]
+struct Stored {
+    start: u64,
+    size: u64,
+    fragment: u32,
+    /// First byte in the fragment.
+    offset: u32,
+    /// The sizes of its blocks.
+    sizes: Stream,
+}
+
+impl Inode {
+    fn entry(&self, name: &str) -> Entry {
+        let size = match self.data {
+            Data::File(stored) => stored.size,
+            Data::Link(_, len) => len as u64,
+            Data::Directory { .. } | Data::Nothing => 0,
+        };
+        Entry {
+            name: name.to_string(),
+            kind: self.kind,
+            size,
+            mode: self.mode,
+            owner: Some(self.owner),
+            mtime: Some(self.mtime.into()),
+        }
+    }
+}
+
+impl SquashVolume {
+    fn inode(&self, reference: u64) -> io::Result<Inode> {
+        let mut stream = Stream::new(self.inodes, reference)?;
+        let head = stream.array::<16>(self)?;
+        let (kind, data) = match le16(&head, 0) {
+            1 => {
+                let it = stream.array::<16>(self)?;
+                let listing = u64::from(le32(&it, 0)) << 16 | u64::from(le16(&it, 10));
+                (Kind::Directory, Data::Directory { listing, size: le16(&it, 8).into() })
+            }
+            8 => {
+                let it = stream.array::<24>(self)?;
+                let listing = u64::from(le32(&it, 8)) << 16 | u64::from(le16(&it, 18));
+                (Kind::Directory, Data::Directory { listing, size: le32(&it, 4) })
+            }
+            2 => {
+                let it = stream.array::<16>(self)?;
+                (
+                    Kind::File,
+                    Data::File(Stored {
+                        start: le32(&it, 0).into(),
+                        fragment: le32(&it, 4),
+                        offset: le32(&it, 8),
+                        size: le32(&it, 12).into(),
+                        sizes: stream,
+                    }),
+                )
+            }
+            9 => {
+                let it = stream.array::<40>(self)?;
+                (
+                    Kind::File,
+                    Data::File(Stored {
+                        start: le64(&it, 0),
+                        size: le64(&it, 8),
+                        fragment: le32(&it, 28),
+                        offset: le32(&it, 32),
+                        sizes: stream,
+                    }),
+                )
+            }
+            3 | 10 => {
+                let it = stream.array::<8>(self)?;
+                (Kind::Symlink, Data::Link(stream, le32(&it, 4) as usize))
+            }
+            4 | 11 => (Kind::BlockDevice, Data::Nothing),
+            5 | 12 => (Kind::CharDevice, Data::Nothing),
+            6 | 13 => (Kind::Fifo, Data::Nothing),
+            7 | 14 => (Kind::Socket, Data::Nothing),
+            _ => return Err(bad("it has an inode of an unknown kind")),
+        };
+        Ok(Inode {
+            kind,
+            mode: u32::from(le16(&head, 2)) & 0o7777,
+            owner: (self.owner(le16(&head, 4))?, self.owner(le16(&head, 6))?),
+            mtime: le32(&head, 8),
+            data,
+        })
+    }
+
+    /// The names in a directory, as they lie.
+    fn names(&self, listing: u64, size: u32) -> io::Result<Names> {
+        if let Some(names) = self.names.borrow().get(&(listing, size)) {
+            return Ok(names.clone());
+        }
+        let mut names = Vec::new();
+        let mut stream = Stream::new(self.directories, listing)?;
+        // `.` and `..` count as three bytes and are not there.
+        let mut left = size.saturating_sub(3);
+        let mut take = |len: u32| {
+            left = left.checked_sub(len).ok_or_else(|| bad("a directory is cut off"))?;
+            Ok::<_, io::Error>(left)
+        };
+        let mut more = size > 3;
+        while more {
+            take(12)?;
+            let head = stream.array::<12>(self)?;
+            let (count, block) = (le32(&head, 0), u64::from(le32(&head, 4)) << 16);
+            if count >= MAX_RUN || names.len() > MAX_NAMES {
+                return Err(bad("a directory has more names than it may have"));
+            }
+            for _ in 0..=count {
+                take(8)?;
+                let entry = stream.array::<8>(self)?;
+                let len = le16(&entry, 6);
+                if len > 255 {
+                    return Err(bad("a name is longer than 256 bytes"));
+                }
+                more = take(u32::from(len) + 1)? > 0;
+                let mut name = vec![0; usize::from(len) + 1];
+                stream.read(self, &mut name)?;
+                names.push(Name {
+                    name: String::from_utf8_lossy(&name).into_owned(),
+                    inode: block | u64::from(le16(&entry, 0)),
+                });
+            }
+        }
+        let names = Rc::new(names);
+        let mut kept = self.names.borrow_mut();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert((listing, size), names.clone());
+        Ok(names)
+    }
+
+    /// What a path names, no link followed.
+    fn find(&self, path: &str) -> io::Result<Option<Inode>> {
+        let mut found = self.inode(self.root)?;
+        let mut above = vec![self.root];
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            let Data::Directory { listing, size } = found.data else { return Ok(None) };
+            let names = self.names(listing, size)?;
+            let Some(name) = names.iter().find(|name| name.name == part) else { return Ok(None) };
+            // A directory has one name; one that holds itself goes on for ever.
+            if above.contains(&name.inode) {
+                return Err(bad("its directories lead in circles"));
+            }
+            above.push(name.inode);
+            found = self.inode(name.inode)?;
+        }
+        Ok(Some(found))
+    }
+
+    fn needed(&self, path: &str) -> Result<Inode> {
+        self.find(path).map_err(|cause| failed(path, &cause))?.ok_or_else(|| volume::not_there(path))
+    }
+}
+
+fn failed(path: &str, cause: &io::Error) -> Error {
+    volume::cannot_read(path).caused_by(fsx::describe(cause))
+}
+
+impl Volume for SquashVolume {
+    fn list(&self, path: &str) -> Result<Vec<Entry>> {
+        let Data::Directory { listing, size } = self.needed(path)?.data else {
+            return Err(volume::cannot_read(path).caused_by("it is not a directory"));
+        };
+        let names = self.names(listing, size).map_err(|cause| failed(path, &cause))?;
+        let mut entries = Vec::with_capacity(names.len());
+        for name in names.iter() {
+            let inode = self.inode(name.inode).map_err(|cause| failed(path, &cause))?;
+            entries.push(inode.entry(&name.name));
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn entry(&self, path: &str) -> Result<Option<Entry>> {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        Ok(self.find(path).map_err(|cause| failed(path, &cause))?.map(|inode| inode.entry(name)))
+    }
+
+    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>> {
+        let Data::File(stored) = self.needed(path)?.data else {
+            return Err(volume::cannot_read(path).caused_by("it is not a file"));
+        };
+        Ok(Box::new(Content {
+            volume: self,
+            stored,
+            left: stored.size,
+            at: stored.start,
+            piece: Vec::new(),
+            done: 0,
+        }))
+    }
+
+    fn target(&self, path: &str) -> Result<String> {
+        let Data::Link(mut stream, len) = self.needed(path)?.data else {
+            return Err(volume::cannot_read(path).caused_by("it is not a symbolic link"));
+        };
+        if len > MAX_TARGET {
+            return Err(volume::cannot_read(path).caused_by("the target of the link is too long"));
+        }
+        let mut target = vec![0; len];
+        stream.read(self, &mut target).map_err(|cause| failed(path, &cause))?;
+        Ok(String::from_utf8_lossy(&target).into_owned())
+    }
+
+    fn most_names(&self) -> u64 {
+        // Names and inodes that compress best take more bytes than that.
+        (self.used / 2).max(FEW_NAMES)
+    }
+}
+
+/// A file's content, block by block.
+struct Content<'a> {
+    volume: &'a SquashVolume,
+    stored: Stored,
+    /// Bytes of the file that are not in `piece` yet.
+    left: u64,
+    /// Where the next block is.
+    at: u64,
+    /// What is unpacked, and how much of it was handed out.
+    piece: Vec<u8>,
+    done: usize,
+}
+
+impl Content<'_> {
+    fn next(&mut self) -> io::Result<()> {
+        let len = self.left.min(self.volume.block as u64) as usize;
+        self.done = 0;
+        self.left -= len as u64;
+        if len < self.volume.block && self.stored.fragment != NONE {
+            let fragment = self.volume.fragment(self.stored.fragment)?;
+            let from = self.stored.offset as usize;
+            let part = from.checked_add(len).and_then(|end| fragment.get(from..end));
+            self.piece = part.ok_or_else(|| bad("a fragment is shorter than it should be"))?.to_vec();
+            return Ok(());
+        }
+        let size = u32::from_le_bytes(self.stored.sizes.array(self.volume)?);
+        self.piece = self.volume.data(self.at, size, len)?;
+        self.piece.truncate(len);
+        self.at = self.at.saturating_add(u64::from(size & 0xFF_FFFF));
+        Ok(())
+    }
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.done == self.piece.len() && self.left > 0 {
+            self.next()?;
+        }
+        let n = buffer.len().min(self.piece.len() - self.done);
+        buffer[..n].copy_from_slice(&self.piece[self.done..self.done + n]);
+        self.done += n;
+        Ok(n)
+    }
+}
