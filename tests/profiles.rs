@@ -353,10 +353,10 @@ mod profile {
         );
         refused(
             "filesystem = \"ext4\"",
-            "filesystem = \"ext5\"",
-            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `ext5`, expected one of \
+            "filesystem = \"exr4\"",
+            "error: `boards/acme.toml` is not a valid profile\n  caused by: unknown variant `exr4`, expected one of \
              `vfat`, `fat32`, `fat16`, `fat12`, `ext4`, `ext3`, `ext2`, `erofs`, `squashfs`\n  \
-             --> boards/acme.toml:29:14\n   |\n29 | filesystem = \"ext5\"\n   |              ^^^^^^ here\n\n\
+             --> boards/acme.toml:29:14\n   |\n29 | filesystem = \"exr4\"\n   |              ^^^^^^ here\n\n\
              hint: did you mean `ext4`?\n",
         );
     }
