@@ -9,7 +9,7 @@
 //!   caused by: `make ... dtbs` exited with status 2
 //!   log: build/rpi4/log/kernel.log
 //!
-//! hint: boards/rpi4.toml:14 names a DTB that this kernel does not have
+//! hint: boards/rpi4.toml:14:9 names a DTB that this kernel does not have
 //! ```
 //!
 //! Messages carry no final full stop and put backticks round literals.

@@ -228,7 +228,7 @@ mod kernel {
             |project| project.edit("boards/acme.toml", "acme/board-a.dtb", "acme/board-b.dtb"),
             2,
             "  caused by: this kernel has no device tree `acme/board-b.dtb`\n\n\
-             hint: boards/acme.toml:10 names a DTB that this kernel does not have; nearest: `acme/board-a.dtb`\n",
+             hint: boards/acme.toml:10:9 names a DTB that this kernel does not have; nearest: `acme/board-a.dtb`\n",
         );
     }
 
@@ -289,7 +289,7 @@ mod image {
             },
             1,
             "  caused by: partition `root` is too small for its content\n  \
-             caused by: ext4 needs 17 MiB, the partition has 8 MiB\n  caused by: declared at boards/acme.toml:28\n\n\
+             caused by: ext4 needs 17 MiB, the partition has 8 MiB\n  caused by: declared at boards/acme.toml:28:8\n\n\
              hint: raise its `size`, or leave `size` out and let the content decide\n",
         );
     }

@@ -301,7 +301,7 @@ mod profile {
             "name = \"root\"",
             "name = \"root\"\nlogical = true",
             "error: partition `root` cannot be logical\n  caused by: only an MBR has logical partitions\n  \
-             caused by: declared at boards/acme.toml:28\n\nhint: leave out `logical`\n",
+             caused by: declared at boards/acme.toml:28:8\n\nhint: leave out `logical`\n",
         );
         laid_out(
             "table = \"gpt\"",
@@ -313,14 +313,14 @@ mod profile {
             "room = \"4M\"",
             "size = \"rest\"",
             "error: partition `root` takes the rest of a disk of unknown size\n  \
-             caused by: declared at boards/acme.toml:28\n\n\
+             caused by: declared at boards/acme.toml:28:8\n\n\
              hint: say the `size` of the disk, or of the partition\n",
         );
         laid_out(
             "[rootfs]",
             "[[disk.blob]]\nname = \"spl\"\noffset = \"8K\"\nsize = \"32K\"\nfill = 0\n\n[rootfs]",
             "error: the GPT and blob `spl` overlap\n  caused by: the GPT starts at 512 and has 16896\n  \
-             caused by: blob `spl` starts at 8K and has 32K\n  caused by: declared at boards/acme.toml:34\n\n\
+             caused by: blob `spl` starts at 8K and has 32K\n  caused by: declared at boards/acme.toml:34:8\n\n\
              hint: blob `spl` can start at 17K or later, or the GPT's entries can: `gpt-location = \"40K\"`; \
              with `table = \"mbr\"` everything from 512 on is free\n",
         );
@@ -328,7 +328,7 @@ mod profile {
             "[rootfs]",
             "[[disk.blob]]\nname = \"spl\"\noffset = 0\nsize = 512\nfill = 0\n\n[rootfs]",
             "error: blob `spl` and the MBR overlap\n  caused by: blob `spl` starts at 0 and has 512\n  \
-             caused by: the MBR starts at 440 and has 72\n  caused by: declared at boards/acme.toml:34\n\n\
+             caused by: the MBR starts at 440 and has 72\n  caused by: declared at boards/acme.toml:34:8\n\n\
              hint: blob `spl` can start at 512 or later; if its file holds nothing there, say `holes = [[440, 512]]`\n",
         );
         refused(
@@ -385,7 +385,7 @@ mod profile {
             "error: partition `boot` and partition `root` overlap\n  \
              caused by: partition `boot` starts at 4M and has 8M\n  \
              caused by: partition `root` starts at 8M and has 4M\n  \
-             caused by: declared at boards/acme.toml:20\n  caused by: declared at boards/acme.toml:29\n\n\
+             caused by: declared at boards/acme.toml:20:8\n  caused by: declared at boards/acme.toml:29:8\n\n\
              hint: partition `root` can start at 12M or later\n",
         );
     }

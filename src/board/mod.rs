@@ -93,12 +93,12 @@ pub struct Kernel {
     pub cmdline: String,
 }
 
-/// A name and where the profile says it: `boards/rpi4.toml:14`.
+/// A name and where the profile says it: `boards/rpi4.toml:14:9`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The name.
     pub name: String,
-    /// File and line.
+    /// File, line and column.
     pub origin: String,
 }
 

@@ -65,8 +65,19 @@ impl Place {
         self.text.text[..end].matches('\n').count() + 1
     }
 
-    /// `boards/rpi4.toml:14`, for one-line messages.
+    /// Column in characters, from 1.
+    fn column(&self) -> usize {
+        let before = &self.text.text[..self.span.start.min(self.text.text.len())];
+        before.rsplit('\n').next().unwrap_or_default().chars().count() + 1
+    }
+
+    /// `boards/rpi4.toml:14:9`, for one-line messages.
     pub fn origin(&self) -> String {
+        format!("{}:{}", self.origin_line(), self.column())
+    }
+
+    /// `configs/x_defconfig:14`, for files whose lines say one thing each.
+    pub fn origin_line(&self) -> String {
         format!("{}:{}", self.text.shown, self.line())
     }
 
@@ -185,6 +196,7 @@ fn excerpt(text: &Text, span: Range<usize>, label: &str) -> String {
 mod tests {
     use super::*;
     use std::borrow::Cow;
+    use std::collections::BTreeMap;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -194,9 +206,13 @@ mod tests {
         size: Option<crate::units::ByteSize>,
     }
 
-    fn sample(text: &str) -> Result<Sample> {
+    fn file(text: &str) -> DataFile {
         let bytes = Cow::Owned(text.as_bytes().to_vec());
-        parse(&DataFile { shown: "boards/x.toml".into(), name: "boards/x.toml".into(), mode: 0o644, bytes })
+        DataFile { shown: "boards/x.toml".into(), name: "boards/x.toml".into(), mode: 0o644, bytes }
+    }
+
+    fn sample(text: &str) -> Result<Sample> {
+        parse(&file(text))
     }
 
     #[test]
@@ -212,7 +228,11 @@ mod tests {
 
     #[test]
     fn a_value_knows_its_place() {
-        let sample = sample("\n\nname = 'a'\n").unwrap();
-        assert_eq!(sample.name.place.origin(), "boards/x.toml:3");
+        let ascii = sample("\n\nname = 'a'\n").unwrap();
+        assert_eq!(ascii.name.place.origin(), "boards/x.toml:3:8");
+        assert_eq!(ascii.name.place.origin_line(), "boards/x.toml:3");
+        // As the excerpt counts: in characters.
+        let inline = parse::<BTreeMap<String, Sample>>(&file("\"ä\" = { name = 'a' }\n")).unwrap();
+        assert_eq!(inline["ä"].name.place.origin(), "boards/x.toml:1:16");
     }
 }

@@ -154,7 +154,7 @@ pub struct PartitionSpec {
     pub fill: Fill,
     /// What everything behind raw content reads as; by default anything.
     pub fill_byte: Option<u8>,
-    /// Where it was declared, for messages: `boards/rpi4.toml:14`.
+    /// Where it was declared, for messages: `boards/rpi4.toml:14:9`.
     pub origin: Option<String>,
 }
 

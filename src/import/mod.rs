@@ -63,7 +63,7 @@ pub struct Notes(Vec<Note>);
 impl Notes {
     /// Adds a note about a place; the same one is said once.
     pub fn add(&mut self, place: &Place, text: impl Into<String>) {
-        self.at(place.origin(), text);
+        self.at(place.origin_line(), text);
     }
 
     /// Adds a note about a file and line.

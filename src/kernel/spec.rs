@@ -53,7 +53,7 @@ pub struct KernelSpec {
     pub dtbs: Vec<String>,
     /// Device tree overlays as kbuild names them: `overlays/disable-bt.dtbo`.
     pub overlays: Vec<String>,
-    /// Where a profile names a device tree or overlay (`boards/x.toml:14`), for messages.
+    /// Where a profile names a device tree or overlay (`boards/x.toml:14:9`), for messages.
     pub origins: BTreeMap<String, String>,
     /// Directories of modules that live outside the kernel tree.
     pub external_modules: Vec<PathBuf>,

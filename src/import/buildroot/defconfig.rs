@@ -69,7 +69,7 @@ impl Defconfig {
     /// Where a symbol stands, for notes; the top of the file for one that is not there.
     pub fn origin(&self, name: &str) -> String {
         let place = self.symbols.get(&format!("BR2_{name}")).map(|value| value.place.clone());
-        place.unwrap_or_else(|| self.text.place(0..0)).origin()
+        place.unwrap_or_else(|| self.text.place(0..0)).origin_line()
     }
 
     /// What messages call the file.
