@@ -218,7 +218,7 @@ pub fn evaluate(request: &Request<'_>, facts: &Facts) -> Report {
 }
 
 /// Each tool once, with the highest of the versions asked for.
-fn merged(needs: &[Need]) -> Vec<Need> {
+pub fn merged(needs: &[Need]) -> Vec<Need> {
     let mut once: Vec<Need> = Vec::new();
     for need in needs {
         match once.iter_mut().find(|known| known.tool == need.tool) {

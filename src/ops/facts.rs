@@ -152,8 +152,7 @@ pub fn plan(options: &BuildOptions, progress: &dyn Progress) -> Result<Plan> {
         board: board.name.clone(),
         description: board.description.clone(),
         table: format!("{}, {} alignment", board.disk.table, board.disk.align),
-        tools: Scope::of(options)
-            .needs(Stage::Image)
+        tools: doctor::merged(&Scope::of(options).needs(Stage::Image))
             .into_iter()
             .filter(|need| !need.optional)
             .map(|need| need.tool)
