@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     let root = partition("root", "linux-root-arm64", Kind::Ext4, room, tree(root.as_ref())?)?;
     let spec = DiskSpec { partitions: vec![boot, root], ..DiskSpec::new(Table::Gpt, Digest::of(b"bench")) };
     let out = Path::new(out);
-    let facts = disk::write(&spec, &disk::layout(&spec)?, out, &Silent)?;
+    let facts = disk::write(&spec, &disk::layout(&spec)?, out, || Ok(()), &Silent)?;
     fsx::write_atomic(&out.with_extension("bmap"), facts.bmap().as_bytes())?;
     disk::write_sums(out.parent().unwrap_or(Path::new(".")), &[("image", facts.sha256)])
 }

@@ -250,6 +250,31 @@ fn a_compressed_image_holds_the_same_bytes() {
 }
 
 #[test]
+fn an_image_that_cannot_be_replaced_stays_whole() {
+    let project = Project::new();
+    project.build(&["--format", "gz"]);
+    let before = project.artifacts();
+    project.write("overlay/etc/issue", "another\n");
+    // No file above 100 KiB: planned well, and cut short while it is written.
+    let script = "trap '' XFSZ; ulimit -f 200; exec \"$0\" build --board acme --format gz";
+    let failed = project.outcome(project.command("sh").args(["-c", script, env!("CARGO_BIN_EXE_bimg")]));
+    assert_eq!(failed.status, Some(1), "{}", failed.stderr);
+    assert!(failed.stderr.contains("image: started: rootfs overlay "), "{}", failed.stderr);
+    assert_eq!(project.artifacts(), before);
+    project.write("overlay/etc/issue", "overlaid\n");
+    assert_eq!(project.build(&["--format", "gz"]).stderr, FRESH);
+}
+
+#[test]
+fn a_plan_names_each_tool_once() {
+    let project = Project::new();
+    project.edit("boards/acme.toml", "{ path = \"linux\" }", "{ apt = \"linux-source-9\" }");
+    project.edit("boards/acme.toml", "[boot]", "[firmware]\nsoc = { apt = \"firmware-acme\" }\n\n[boot]");
+    let plan = project.run(&["plan", "--board", "acme"]).ok().stdout;
+    assert_eq!(plan.lines().find(|line| line.starts_with("tools: ")).unwrap().matches("apt-get").count(), 1);
+}
+
+#[test]
 fn one_filesystem_for_all_in_two_slots() {
     let project = Project::new();
     let boot = "[[disk.partition]]\nname = \"boot\"\ntype = \"esp\"\nfilesystem = \"vfat\"\ncontent = \"boot\"\n\

@@ -59,7 +59,7 @@ fn image(dir: &Path, table: Table, tree: Tree) -> PathBuf {
     };
     let path = dir.join("card.img");
     let layout = disk::layout(&spec).unwrap();
-    disk::write(&spec, &layout, &path, &Silent).unwrap();
+    disk::write(&spec, &layout, &path, || Ok(()), &Silent).unwrap();
     path
 }
 

@@ -98,7 +98,7 @@ fn a_layout_without_content_is_provisional() {
     let layout = layout(&spec).unwrap();
     assert!(layout.provisional);
     assert_eq!(layout.partitions[0].size, ByteSize(8 * M));
-    assert!(write(&spec, &layout, Path::new("/nonexistent/x"), &Silent).is_err());
+    assert!(write(&spec, &layout, Path::new("/nonexistent/x"), || Ok(()), &Silent).is_err());
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn declarations_that_make_no_sense() {
 fn build(spec: &DiskSpec) -> (TempDir, PathBuf, ImageFacts) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.img");
-    let facts = write(spec, &layout(spec).unwrap(), &path, &Silent).unwrap();
+    let facts = write(spec, &layout(spec).unwrap(), &path, || Ok(()), &Silent).unwrap();
     (dir, path, facts)
 }
 
@@ -346,7 +346,9 @@ fn contents_come_from_ranges_of_files() {
     // The source shrinks under our hands.
     std::fs::write(&source, &bytes[..2_600_000]).unwrap();
     let path = dir.path().join("y.img");
-    let error = write(&spec, &layout(&spec).unwrap(), &path, &Silent).unwrap_err().to_string();
+    let laid_out = layout(&spec).unwrap();
+    let error =
+        write(&spec, &laid_out, &path, || panic!("it is not whole"), &Silent).unwrap_err().to_string();
     assert_eq!(
         error.replace(text(dir.path()), "DIR"),
         "cannot write the image `DIR/y.img`\n  caused by: cannot write partition `root`\n  \

@@ -85,8 +85,15 @@ impl ImageFacts {
     }
 }
 
-/// Writes the image to `path`, atomically.
-pub fn write(spec: &DiskSpec, layout: &Layout, path: &Path, progress: &dyn Progress) -> Result<ImageFacts> {
+/// Writes the image to `path`, atomically. `replacing` runs once it is whole, just before it takes the place of an
+/// earlier one: what describes that one goes then, and not when this one fails.
+pub fn write(
+    spec: &DiskSpec,
+    layout: &Layout,
+    path: &Path,
+    replacing: impl FnOnce() -> Result<()>,
+    progress: &dyn Progress,
+) -> Result<ImageFacts> {
     let mut file = fsx::AtomicFile::create(path)?;
     let partial = file.partial_path().to_owned();
     let result = file
@@ -96,6 +103,7 @@ pub fn write(spec: &DiskSpec, layout: &Layout, path: &Path, progress: &dyn Progr
         .map_err(|cause| fsx::io_error("write", &partial, &cause))
         .and_then(|target| write_to(spec, layout, Arc::new(target), &partial, progress));
     let facts = result.context(|| format!("cannot write the image `{}`", path.display()))?;
+    replacing()?;
     file.commit()?;
     Ok(facts)
 }

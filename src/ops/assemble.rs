@@ -27,10 +27,11 @@ pub fn assemble(profile: &str, inputs: &Path, output: &Path, progress: &dyn Prog
             .hint("name what is there already: `file`, or `files` of a filesystem"))
     })?;
     let layout = disk::layout(&spec)?;
-    let facts = disk::write(&spec, &layout, output, progress)?;
     let mut map = output.as_os_str().to_owned();
     map.push(".bmap");
-    fsx::write_atomic(Path::new(&map), facts.bmap().as_bytes())?;
+    let map = Path::new(&map);
+    let facts = disk::write(&spec, &layout, output, || fsx::remove_file(map), progress)?;
+    fsx::write_atomic(map, facts.bmap().as_bytes())?;
     Ok(facts)
 }
 

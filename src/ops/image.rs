@@ -205,14 +205,13 @@ impl<'a> Job<'a> {
 
     /// Assembles and writes everything.
     pub fn write(&self, progress: &dyn Progress) -> Result<Written> {
-        self.stamp().clear()?;
         let out = self.options.workdir.out_dir();
         let image = self.options.workdir.image();
         let bmap = self.options.workdir.bmap();
         let seed = self.inputs.digest();
         let firmware = firmware::all(self.sources);
         // Identifiers follow from the seed alone, so the command line can name the root before it is written.
-        let board = &self.options.board.disk;
+        let Board { name: board_name, disk: board, .. } = &self.options.board;
         let given = super::disk::Inputs { seed, firmware: &firmware, epoch: self.epoch };
         let bare = super::disk::spec(board, &given, &mut |_| Ok(None))?;
         let cmdline = self.cmdline(&bare)?;
@@ -233,8 +232,11 @@ impl<'a> Job<'a> {
             })
         })?;
         let layout = disk::layout(&spec)?;
-        remove_side_files(&image, &bmap, &self.options.board.name)?;
-        let facts = disk::write(&spec, &layout, &image, progress)?;
+        let replacing = || {
+            self.stamp().clear()?;
+            remove_side_files(&image, &bmap, board_name)
+        };
+        let facts = disk::write(&spec, &layout, &image, replacing, progress)?;
         fsx::write_atomic(&bmap, facts.bmap().as_bytes())?;
         let mut artifacts = BTreeMap::from([
             (name(&image), Artifact { size: facts.size.0, sha256: facts.sha256 }),
@@ -379,7 +381,7 @@ pub fn boot_input<'a>(
     })
 }
 
-/// Removes what an earlier build left beside the image, before that changes: nothing ever describes another
+/// Removes what an earlier build left beside the image, just before that changes: nothing ever describes another
 /// image. The manifest, which lists it, goes last.
 fn remove_side_files(image: &Path, bmap: &Path, board: &str) -> Result<()> {
     let dir = image.parent().unwrap_or(Path::new("."));

@@ -1,6 +1,6 @@
 //! What a stage was made from, and whether that still holds.
 //!
-//! A stamp is written after a stage has ended well and removed before it starts, so a killed stage
+//! A stamp is written after a stage has ended well and removed before its outputs change, so a killed stage
 //! always runs again. Inputs are compared by content; outputs by size and time, which is enough to
 //! notice that somebody else touched them.
 

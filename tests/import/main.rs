@@ -100,7 +100,7 @@ impl Case {
         let spec = spec(&disk, &inputs, &mut |_| Ok(None))?;
         let layout = disk::layout(&spec)?;
         let path = self.path("out/bimg.img");
-        let facts = disk::write(&spec, &layout, &path, &Silent)?;
+        let facts = disk::write(&spec, &layout, &path, || Ok(()), &Silent)?;
         Ok((path, facts, layout))
     }
 }

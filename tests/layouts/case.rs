@@ -69,7 +69,7 @@ impl Case {
         };
         let spec = spec(&disk, &inputs, &mut |_| Ok(None)).unwrap();
         let path = self.path("out/bimg.img");
-        let facts = disk::write(&spec, &disk::layout(&spec).unwrap(), &path, &Silent).unwrap();
+        let facts = disk::write(&spec, &disk::layout(&spec).unwrap(), &path, || Ok(()), &Silent).unwrap();
         (path, facts)
     }
 }
