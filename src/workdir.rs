@@ -98,6 +98,11 @@ impl Workdir {
     }
 }
 
+/// How often one that waits for a lock looks.
+const POLL: Duration = Duration::from_millis(100);
+/// Looks after which a lock that names nobody alive is told of all the same.
+const PATIENCE: u32 = 5;
+
 /// A lock on a file, released when it is dropped and all that was started under it has ended: what a killed run
 /// left behind may still write where the next one would.
 #[derive(Debug)]
@@ -109,19 +114,26 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock at `path` for this process alone. While another one holds it, says so once and waits.
     pub fn take(path: &Path, progress: &dyn Progress) -> Result<Lock> {
+        Self::take_for(path, &format!("lock `{}`", fsx::from_here(path).display()), progress)
+    }
+
+    /// The same where the file's name would tell a person nothing: `what` says what is done under the lock.
+    pub fn take_for(path: &Path, what: &str, progress: &dyn Progress) -> Result<Lock> {
         if let Some(parent) = path.parent() {
             fsx::create_dir_all(parent)?;
         }
-        Self::open(path, progress, File::try_lock)
+        Self::open(path, what, progress, File::try_lock)
     }
 
     /// Takes the lock together with others that only read what it guards; its directory must be there.
     pub fn share(path: &Path, progress: &dyn Progress) -> Result<Lock> {
-        Self::open(path, progress, File::try_lock_shared)
+        let what = format!("lock `{}`", fsx::from_here(path).display());
+        Self::open(path, &what, progress, File::try_lock_shared)
     }
 
     fn open(
         path: &Path,
+        what: &str,
         progress: &dyn Progress,
         try_lock: impl Fn(&File) -> std::result::Result<(), TryLockError>,
     ) -> Result<Lock> {
@@ -129,21 +141,23 @@ impl Lock {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(error)?;
         let mut file = inheritable(&file).map_err(error)?;
-        let mut waited = false;
+        let (mut waited, mut told) = (0, false);
         loop {
             match try_lock(&file) {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if !waited => {
-                    let holders = holders(&mut file).map_err(error)?;
-                    let path = fsx::from_here(path);
-                    progress.note(&format!("waiting for {} (lock `{}`)", who(&holders), path.display()));
-                    waited = true;
-                }
-                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::WouldBlock) => waited += 1,
                 Err(TryLockError::Error(cause)) => return Err(error(cause)),
             }
+            if !told {
+                let holders = holders(&mut file).map_err(error)?;
+                // Whoever has just got it may not have written its name yet.
+                told = others(&holders).any(is_alive) || waited > PATIENCE;
+                if told {
+                    progress.note(&format!("waiting for {} ({what})", who(&holders)));
+                }
+            }
             interrupt::check()?;
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(POLL);
         }
         // Those that share it stay in the list.
         let mut holders = holders(&mut file).map_err(error)?;
@@ -154,7 +168,7 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(list.concat().as_bytes()))
             .map_err(error)?;
-        Ok(Lock { _file: file, waited })
+        Ok(Lock { _file: file, waited: waited > 0 })
     }
 
     /// True when somebody else had it at first.
@@ -179,14 +193,18 @@ fn holders(file: &mut File) -> std::io::Result<Vec<u32>> {
     Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
+/// Those of them that are not this process.
+fn others(holders: &[u32]) -> impl DoubleEndedIterator<Item = u32> {
+    holders.iter().copied().filter(|id| *id != std::process::id())
+}
+
 fn is_alive(process: u32) -> bool {
     Path::new("/proc").join(process.to_string()).exists()
 }
 
 /// Whoever has a lock, in words.
 fn who(holders: &[u32]) -> String {
-    let others = || holders.iter().filter(|id| **id != std::process::id());
-    match (others().find(|id| is_alive(**id)), others().next_back()) {
+    match (others(holders).find(|id| is_alive(*id)), others(holders).next_back()) {
         (Some(id), _) => format!("bimg, process {id}"),
         (None, Some(id)) => format!("what bimg, process {id}, left running when it was killed"),
         (None, None) => "another bimg".to_string(),
@@ -197,9 +215,10 @@ fn who(holders: &[u32]) -> String {
 mod tests {
     use super::*;
     use crate::exec::Cmd;
-    use crate::progress::Silent;
+    use crate::progress::{Event, Silent};
     use std::os::fd::AsRawFd;
     use std::process::Stdio;
+    use std::sync::Mutex;
 
     #[test]
     fn readers_share_and_a_writer_waits_for_their_children_too() {
@@ -225,6 +244,35 @@ mod tests {
     fn what_children_inherit_has_more_than_one_digit() {
         let file = inheritable(&File::open("/dev/null").unwrap()).unwrap();
         assert!(file.as_raw_fd() >= 100);
+    }
+
+    #[test]
+    fn a_holder_that_has_not_written_its_name_yet_is_named_too() {
+        struct Heard(Mutex<Vec<String>>);
+        impl Progress for Heard {
+            fn event(&self, event: &Event<'_>) {
+                let Event::Note { text } = event else { return };
+                self.0.lock().unwrap().push((*text).to_string());
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        // As the run before left it.
+        fsx::write_atomic(&path, b"4194305\n").unwrap();
+        let holder = File::options().read(true).write(true).open(&path).unwrap();
+        holder.lock().unwrap();
+        let heard = Heard(Mutex::default());
+        std::thread::scope(|scope| {
+            scope.spawn(|| Lock::take_for(&path, "fetching `x`", &heard).unwrap());
+            std::thread::sleep(POLL * 2);
+            holder.set_len(0).unwrap();
+            (&holder).write_all(b"1\n").unwrap();
+            while heard.0.lock().unwrap().is_empty() {
+                std::thread::sleep(POLL);
+            }
+            drop(holder);
+        });
+        assert_eq!(*heard.0.lock().unwrap(), ["waiting for bimg, process 1 (fetching `x`)"]);
     }
 
     #[test]

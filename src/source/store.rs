@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! downloads/SHA256            a package or archive, checked; SHA256.partial while it comes in
-//! trees/ID/tree/              an unpacked tree, never written to again
+//! trees/ID/tree/              an unpacked tree, never written to again: its files are read-only
 //! trees/ID/stamp.json         its date and the state of its directories, to notice damage
 //! trees/ID.partial/           one being unpacked; discarded by the next run
 //! git/ID.git                  a bare repository that commits are fetched into
@@ -13,18 +13,18 @@
 //! Everything can be removed at any time: the next run fetches it again.
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
 use super::http::Patience;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::fsx;
 use crate::progress::Progress;
-use crate::{fsx, interrupt};
+use crate::workdir::Lock;
 
 /// The store and the host facts that fetching needs.
 #[derive(Debug)]
@@ -43,12 +43,6 @@ pub struct StoredTree {
     pub dir: PathBuf,
     /// Its date, seconds since 1970.
     pub epoch: i64,
-}
-
-/// Held while an entry is being made; the next one waits.
-#[derive(Debug)]
-pub struct EntryLock {
-    _file: File,
 }
 
 /// What a whole tree looked like when it was unpacked. Adding, removing or renaming a file changes the
@@ -151,30 +145,8 @@ impl Store {
     }
 
     /// Waits for the entry `name` and holds it; says so once when another process has it.
-    pub fn lock(&self, name: &str, what: &str, progress: &dyn Progress) -> Result<EntryLock> {
-        let path = self.root.join("locks").join(name);
-        fsx::create_dir_all(&self.root.join("locks"))?;
-        let failed = |cause: &std::io::Error| fsx::io_error("lock", &path, cause);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|cause| failed(&cause))?;
-        let mut told = false;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(EntryLock { _file: file }),
-                Err(TryLockError::Error(cause)) => return Err(failed(&cause)),
-                Err(TryLockError::WouldBlock) => {}
-            }
-            if !told {
-                progress.note(&format!("waiting for another bimg that fetches {what}"));
-                told = true;
-            }
-            interrupt::check()?;
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    pub fn lock(&self, name: &str, what: &str, progress: &dyn Progress) -> Result<Lock> {
+        Lock::take_for(&self.root.join("locks").join(name), &format!("fetching {what}"), progress)
     }
 
     /// The tree `id` when it is there, whole and unchanged.
@@ -224,7 +196,7 @@ impl Store {
             }
         };
         let mut directories = Vec::new();
-        collect_directories(&tree, "", &mut directories)?;
+        settle(&tree, "", &mut directories)?;
         let stamp = serde_json::to_vec(&Stamp { epoch, directories })
             .map_err(|cause| Error::new("cannot describe an unpacked tree").caused_by(cause))?;
         fsx::write_atomic(&partial.join("stamp.json"), &stamp)?;
@@ -245,18 +217,27 @@ fn directory_time(path: &Path) -> std::io::Result<(u64, u32)> {
     Ok(if meta.is_dir() { (age.as_secs(), age.subsec_nanos()) } else { (u64::MAX, 0) })
 }
 
-fn collect_directories(root: &Path, path: &str, all: &mut Vec<(String, u64, u32)>) -> Result<()> {
+/// Notes the state of all directories and takes the right to write from all files: an edit in place, which no
+/// directory tells of, would go into every later build. Directories keep it, so that a user can remove the store, and
+/// an editor that puts a new file in the old one's place is noticed by the directory.
+fn settle(root: &Path, path: &str, all: &mut Vec<(String, u64, u32)>) -> Result<()> {
     let dir = root.join(path);
     let failed = |cause: std::io::Error| fsx::io_error("read", &dir, &cause);
     let (secs, nanos) = directory_time(&dir).map_err(failed)?;
     all.push((path.to_string(), secs, nanos));
     for entry in dir.read_dir().map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_type().map_err(failed)?.is_dir() {
+        let kind = entry.file_type().map_err(failed)?;
+        if kind.is_dir() {
             // A name that is not text cannot be in a stamp; its directory goes unwatched.
             let Ok(name) = entry.file_name().into_string() else { continue };
             let below = if path.is_empty() { name } else { format!("{path}/{name}") };
-            collect_directories(root, &below, all)?;
+            settle(root, &below, all)?;
+        } else if kind.is_file() {
+            let mut permissions = entry.metadata().map_err(failed)?.permissions();
+            permissions.set_readonly(true);
+            let protect = std::fs::set_permissions(entry.path(), permissions);
+            protect.map_err(|cause| fsx::io_error("protect", &entry.path(), &cause))?;
         }
     }
     Ok(())

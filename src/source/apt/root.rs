@@ -11,9 +11,9 @@ use crate::error::{Error, Result, nearest};
 use crate::exec::{self, Cmd};
 use crate::fsx;
 use crate::progress::Unit;
-use crate::source::store::EntryLock;
 use crate::source::{AptSource, Cx, Kind};
 
+use crate::workdir::Lock;
 /// One private root, held against other processes.
 pub(super) struct Root<'a> {
     dir: PathBuf,
@@ -21,7 +21,7 @@ pub(super) struct Root<'a> {
     package: String,
     title: String,
     suite: Option<String>,
-    _lock: EntryLock,
+    _lock: Lock,
 }
 
 /// A package as the signed index describes it.

@@ -1,5 +1,7 @@
 //! The store: one process at a time per entry, damage noticed, nothing half-made kept.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ fn two_at_once_do_the_work_once() {
             scope.spawn(|| {
                 let tree = store.tree(&id, "`linux`", &heard, &mut |into| {
                     fills.fetch_add(1, Ordering::SeqCst);
-                    std::thread::sleep(Duration::from_millis(300));
+                    std::thread::sleep(Duration::from_secs(1));
                     fsx::write_atomic(&into.join("a/Makefile"), b"all:")?;
                     Ok(7)
                 });
@@ -32,7 +34,7 @@ fn two_at_once_do_the_work_once() {
         }
     });
     assert_eq!(fills.load(Ordering::SeqCst), 1);
-    assert_eq!(*heard.lines.lock().unwrap(), ["waiting for another bimg that fetches `linux`"]);
+    assert_eq!(*heard.lines.lock().unwrap(), ["waiting for another bimg (fetching `linux`)"]);
 }
 
 #[test]
@@ -47,6 +49,9 @@ fn a_changed_tree_is_unpacked_again() {
     };
     let dir = fill().unwrap().dir;
     assert!(bench.store.find_tree(&id).unwrap().is_some());
+    // Nobody edits a file in place, which would not be noticed; and everybody can remove all of it.
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o222;
+    assert_eq!((mode(&dir.join("a/Makefile")), mode(&dir.join("a")) & 0o200), (0, 0o200));
     // A build in the tree itself leaves files behind.
     fsx::write_atomic(&dir.join("a/vmlinux.o"), b"").unwrap();
     assert!(bench.store.find_tree(&id).unwrap().is_none());
