@@ -78,8 +78,9 @@ impl Shelf {
     pub fn pins(&self, board: &Board) -> Vec<(String, String)> {
         requests(board)
             .filter_map(|(name, alternatives)| {
-                let entry = alternatives.iter().find_map(|source| self.lock.get(&name, &source.asked()))?;
-                Some((name, entry.pin.to_string()))
+                let asked: Vec<String> = alternatives.iter().map(Source::asked).collect();
+                let pin = self.lock.find(&name, &asked)?.1.pin.to_string();
+                Some((name, pin))
             })
             .collect()
     }
@@ -121,9 +122,10 @@ impl Shelf {
         let entry = LockEntry {
             name: ROOTFS.to_string(),
             asked: asked.clone(),
+            instead_of: Vec::new(),
             pin: Pin { sha256: Some(now), ..Pin::default() },
         };
-        self.lock.put(entry, &[asked])
+        self.lock.put(&entry, &[asked])
     }
 
     /// The store's directory: where room for sources is needed.

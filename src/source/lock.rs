@@ -54,6 +54,9 @@ pub struct LockEntry {
     pub name: String,
     /// What was asked for: [`super::Source::asked`].
     pub asked: String,
+    /// Alternatives that come first and did not work. They may have pins all the same: other boards' own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instead_of: Vec<String>,
     /// What it is.
     #[serde(flatten)]
     pub pin: Pin,
@@ -98,28 +101,31 @@ impl Lock {
         &self.entries
     }
 
-    /// Pins an entry in place of every alternative of the same request, and writes the file at once: a
-    /// run that is killed later still has told what it started with.
-    pub fn put(&mut self, entry: LockEntry, alternatives: &[String]) -> Result<()> {
+    /// The entry for a request's alternatives, and which of them it is: the first that is pinned, unless a later
+    /// one was pinned in its place.
+    pub fn find(&self, name: &str, alternatives: &[String]) -> Option<(usize, &LockEntry)> {
+        let pinned = || {
+            let entry = |(at, asked): (usize, &String)| self.get(name, asked).map(|entry| (at, entry));
+            alternatives.iter().enumerate().filter_map(entry)
+        };
+        pinned().find(|(at, entry)| {
+            !pinned().any(|(later, other)| later > *at && other.instead_of.contains(&entry.asked))
+        })
+    }
+
+    /// Pins an entry, one of these alternatives, and writes the file at once: a run that is killed later still
+    /// has told what it started with. What the other alternatives are pinned to may be another board's.
+    pub fn put(&mut self, entry: &LockEntry, alternatives: &[String]) -> Result<()> {
         self.entries = Lock::load(&self.path)?.entries;
-        if self.entries.contains(&entry) && !self.has_rival(&entry, alternatives) {
+        if with(self.entries.clone(), entry, alternatives) == self.entries {
             return Ok(());
         }
         // Another board may pin its own sources at this moment: from here on it waits.
         let mut file = fsx::AtomicFile::create(&self.path)?;
-        self.entries = Lock::load(&self.path)?.entries;
-        self.entries.retain(|old| old.name != entry.name || !alternatives.contains(&old.asked));
-        self.entries.push(entry);
-        self.entries.sort_by(|a, b| (&a.name, &a.asked).cmp(&(&b.name, &b.asked)));
+        self.entries = with(Lock::load(&self.path)?.entries, entry, alternatives);
         let text = render(&self.entries)?;
         file.file().write_all(text.as_bytes()).map_err(|cause| fsx::io_error("write", &self.path, &cause))?;
         file.commit()
-    }
-
-    fn has_rival(&self, entry: &LockEntry, alternatives: &[String]) -> bool {
-        self.entries.iter().any(|old| {
-            old.name == entry.name && old.asked != entry.asked && alternatives.contains(&old.asked)
-        })
     }
 
     /// Why `--locked` cannot go on with this request.
@@ -142,6 +148,26 @@ impl Lock {
         }
         .hint("run once without `--locked` to pin it, and keep the changed lock")
     }
+}
+
+/// All entries once `entry`, one of these alternatives, is among them.
+fn with(mut entries: Vec<LockEntry>, entry: &LockEntry, alternatives: &[String]) -> Vec<LockEntry> {
+    let mut entry = entry.clone();
+    if let Some(at) = entries.iter().position(|old| (&old.name, &old.asked) == (&entry.name, &entry.asked)) {
+        // Another board may have come to it from elsewhere.
+        entry.instead_of.append(&mut entries.remove(at).instead_of);
+    }
+    let later = alternatives.iter().skip_while(|asked| **asked != entry.asked).skip(1);
+    for later in later {
+        // It works, so nothing stands in its place.
+        let others = entries.iter_mut().filter(|old| old.name == entry.name && old.asked == *later);
+        others.for_each(|old| old.instead_of.retain(|asked| *asked != entry.asked));
+    }
+    entry.instead_of.sort();
+    entry.instead_of.dedup();
+    entries.push(entry);
+    entries.sort_by(|a, b| (&a.name, &a.asked).cmp(&(&b.name, &b.asked)));
+    entries
 }
 
 fn parse(text: &str) -> Result<Vec<LockEntry>> {

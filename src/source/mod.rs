@@ -124,11 +124,14 @@ pub fn fetch(
         return Err(lock.refusal(request));
     }
     let mut failures = Vec::new();
-    for source in request.alternatives {
+    for (at, source) in request.alternatives.iter().enumerate() {
         match source.kind().resolve(&cx).and_then(|pin| Ok((obtain(source, &pin, &cx)?, pin))) {
             Ok((ready, pin)) => {
-                let entry = LockEntry { name: request.name.to_string(), asked: source.asked(), pin };
-                lock.put(entry.clone(), &request.asked())?;
+                let asked = request.asked();
+                let instead_of = asked[..at].to_vec();
+                let entry =
+                    LockEntry { name: request.name.to_string(), asked: source.asked(), instead_of, pin };
+                lock.put(&entry, &asked)?;
                 return Ok(fetched(source, ready, entry));
             }
             Err(error) if error.exit() == Exit::Interrupted => return Err(error),
@@ -159,10 +162,8 @@ impl Request<'_> {
 }
 
 fn pinned<'a>(request: &Request<'a>, lock: &Lock) -> Option<(&'a Source, LockEntry)> {
-    request
-        .alternatives
-        .iter()
-        .find_map(|source| lock.get(request.name, &source.asked()).map(|entry| (source, entry.clone())))
+    let (at, entry) = lock.find(request.name, &request.asked())?;
+    Some((request.alternatives.get(at)?, entry.clone()))
 }
 
 fn obtain(source: &Source, pin: &Pin, cx: &Cx<'_>) -> Result<Ready> {

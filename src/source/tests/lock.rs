@@ -7,20 +7,24 @@ use crate::fsx;
 
 fn entry(name: &str, asked: &str, version: &str) -> LockEntry {
     let pin = Pin { version: Some(version.to_string()), ..Pin::default() };
-    LockEntry { name: name.to_string(), asked: asked.to_string(), pin }
+    LockEntry { name: name.to_string(), asked: asked.to_string(), instead_of: Vec::new(), pin }
+}
+
+fn all(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_string()).collect()
 }
 
 #[test]
-fn entries_are_sorted_and_replace_their_alternatives_only() {
+fn entries_are_sorted_and_leave_those_of_other_boards() {
     let bench = Bench::new();
     let mut lock = bench.lock();
-    let all = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>();
-    lock.put(entry("kernel", "apt b", "1"), &all(&["apt b"])).unwrap();
-    lock.put(entry("firmware", "apt f", "1"), &all(&["apt f"])).unwrap();
+    lock.put(&entry("kernel", "apt b", "1"), &all(&["apt b"])).unwrap();
+    lock.put(&entry("firmware", "apt f", "1"), &all(&["apt f"])).unwrap();
     // Another process with a lock of its own, and another board's kernel.
     let mut other = bench.lock();
-    other.put(entry("kernel", "apt a", "2"), &all(&["apt a", "apt c"])).unwrap();
-    lock.put(entry("kernel", "apt c", "3"), &all(&["apt a", "apt c"])).unwrap();
+    other.put(&entry("kernel", "apt c", "2"), &all(&["apt c"])).unwrap();
+    let third = LockEntry { instead_of: all(&["apt b"]), ..entry("kernel", "apt c", "3") };
+    lock.put(&third, &all(&["apt b", "apt c"])).unwrap();
     let text = fsx::read_to_string(&bench.path().join("bimg.lock")).unwrap();
     assert_eq!(
         text,
@@ -42,10 +46,37 @@ version = \"1\"
 [[source]]
 name = \"kernel\"
 asked = \"apt c\"
+instead_of = [\"apt b\"]
 version = \"3\"
 "
     );
     assert_eq!(bench.lock().entries(), lock.entries());
+}
+
+#[test]
+fn boards_that_share_an_alternative_keep_their_own_choice() {
+    let bench = Bench::new();
+    let mut lock = bench.lock();
+    let (first, second, both) = (all(&["apt a"]), all(&["apt b"]), all(&["apt a", "apt b"]));
+    let choice = |lock: &Lock, alternatives: &[String]| {
+        lock.find("kernel", alternatives).map(|(_, entry)| (entry.asked.clone(), entry.pin.to_string()))
+    };
+    let is = |asked: &str, version: &str| Some((asked.to_string(), format!("version {version}")));
+    lock.put(&entry("kernel", "apt a", "1"), &first).unwrap();
+    lock.put(&entry("kernel", "apt b", "1"), &second).unwrap();
+    assert_eq!(choice(&lock, &both), is("apt a", "1"));
+    // `bimg update` of the board with both, when the first one cannot be had.
+    let instead = LockEntry { instead_of: first.clone(), ..entry("kernel", "apt b", "2") };
+    lock.put(&instead, &both).unwrap();
+    let mut lock = bench.lock();
+    assert_eq!(choice(&lock, &both), is("apt b", "2"));
+    assert_eq!(choice(&lock, &first), is("apt a", "1"));
+    // And when it can be had again.
+    lock.put(&entry("kernel", "apt a", "3"), &both).unwrap();
+    let lock = bench.lock();
+    assert_eq!(choice(&lock, &both), is("apt a", "3"));
+    assert_eq!(choice(&lock, &second), is("apt b", "2"));
+    assert_eq!(choice(&lock, &all(&["apt c"])), None);
 }
 
 #[test]
@@ -112,7 +143,7 @@ fn the_first_alternative_that_works_is_pinned_and_all_failures_are_told() {
     fsx::create_dir_all(&bench.path().join("one")).unwrap();
     assert_eq!(bench.fetch(&both, Mode::Normal).unwrap().locked.asked, "path two");
     assert_eq!(bench.fetch(&both, Mode::Update).unwrap().locked.asked, "path one");
-    assert_eq!(bench.lock().entries().len(), 1);
+    assert_eq!(bench.fetch(&both, Mode::Normal).unwrap().locked.asked, "path one");
     let none = bench.fetch(&[], Mode::Normal).unwrap_err();
     assert_eq!(
         (none.exit(), none.chain().last()),
@@ -127,8 +158,9 @@ fn boards_that_pin_at_once_lose_nothing() {
         for n in 0..16 {
             let mut lock = bench.lock();
             let asked = format!("apt {n:02}");
-            scope
-                .spawn(move || lock.put(entry("kernel", &asked, "1"), std::slice::from_ref(&asked)).unwrap());
+            scope.spawn(move || {
+                lock.put(&entry("kernel", &asked, "1"), std::slice::from_ref(&asked)).unwrap();
+            });
         }
     });
     assert_eq!(bench.lock().entries().len(), 16);
