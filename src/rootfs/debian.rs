@@ -16,7 +16,9 @@ use crate::error::{Context, Error, Exit, Result};
 use crate::exec::Cmd;
 use crate::fsx;
 use crate::progress::{Event, Progress};
+use crate::source::Patience;
 use crate::source::apt::host::{Host, Settings};
+use crate::source::apt::sync::{OUT_OF_STEP, is_out_of_step, patiently};
 
 /// Later times are clamped to this one. A fixed date, because everything mmdebstrap itself creates gets it,
 /// and a date of the board (its kernel's, say) would fetch all packages anew whenever that moves.
@@ -73,12 +75,17 @@ pub fn base_tar(
     let suite = spec.suite.as_deref().unwrap_or_default();
     fsx::create_dir_all(dir)?;
     let about = || format!("cannot unpack the Debian packages of `{suite}` for {arch}");
-    match unpack(spec, arch, suite, true, &target, log, progress) {
+    let unpack = |security| {
+        patiently(&Patience::default(), progress, || {
+            unpack(spec, arch, suite, security, &target, log, progress)
+        })
+    };
+    match unpack(true) {
         Err(error) if error.exit() != Exit::Interrupted && misses_security(&error, suite) => {
             progress.warn(&format!(
                 "the mirror has no readable `{suite}-security` for {arch}: packages are those of `{suite}` itself"
             ));
-            unpack(spec, arch, suite, false, &target, log, progress)
+            unpack(false)
         }
         result => result,
     }
@@ -173,7 +180,9 @@ fn explain(error: Error, complaints: &[String], suite: &str) -> Error {
         .filter(|line| !line.contains("failed to run") && !line.contains("apt-get "))
         .collect();
     let all = told.join("\n");
-    let hint = if all.contains("Unable to locate package") || all.contains("no installation candidate") {
+    let hint = if is_out_of_step(&all) {
+        Some(OUT_OF_STEP.to_string())
+    } else if all.contains("Unable to locate package") || all.contains("no installation candidate") {
         Some(format!("`{suite}` has no such package for this architecture: look at `packages` in `[rootfs]`"))
     } else if all.contains("does not have a Release file") || all.contains("404") {
         Some(format!("is `{suite}` a suite of the mirror in the host's apt configuration?"))
@@ -242,6 +251,15 @@ mod tests {
         assert!(
             explained(&["E: Failed to fetch http://x/InRelease  Temporary failure resolving 'x'"])
                 .ends_with("hint: the mirror cannot be reached: is the network up?")
+        );
+        let mismatch = "E: Failed to fetch http://x/Packages.xz  File has unexpected size (2 != 1). Mirror sync in progress?";
+        assert_eq!(
+            explained(&[mismatch]),
+            format!(
+                "`mmdebstrap` exited with status 25\n  caused by: {mismatch}\n\n\
+                 hint: the mirror is being updated, or one of its servers is behind: try again in a while, \
+                 or name another mirror in the host's apt configuration"
+            )
         );
         assert!(explained(&["E: invalid /etc/subuid: no entry"]).contains("install `uidmap`"));
     }

@@ -11,6 +11,7 @@
 
 pub mod host;
 mod root;
+pub mod sync;
 
 use std::path::PathBuf;
 

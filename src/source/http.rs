@@ -318,7 +318,8 @@ fn next(told: &Receiver<Told>) -> std::result::Result<Told, Failure> {
     }
 }
 
-fn wait(pause: Duration) -> Result<()> {
+/// Pauses, unless a signal comes.
+pub(super) fn wait(pause: Duration) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < pause {
         interrupt::check()?;

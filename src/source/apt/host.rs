@@ -100,8 +100,10 @@ impl Host {
                     || ["stable", "testing", "unstable", "sid"].contains(&suite.as_str())
             })
         };
-        let mains = || self.entries.iter().filter(|entry| is_distribution(entry));
-        mains().find(own).or_else(|| mains().find(|entry| !is_security(entry))).ok_or_else(|| {
+        // A vendor's mirror may be called the same, and come first: what it is signed with tells.
+        let mains = self.entries.iter().filter(|entry| is_distribution(entry));
+        let rank = |entry: &&Entry| (entry.keyring().is_some() && !has_own_keyring(entry), !own(entry));
+        mains.filter(|entry| own(entry) || !is_security(entry)).min_by_key(rank).ok_or_else(|| {
             Error::new("the host's apt configuration names no Debian or Ubuntu mirror").caused_by(
                 "no `deb` entry has a component `main` and a URI like `.../debian` or `.../ubuntu`",
             )
@@ -171,10 +173,15 @@ fn is_distribution(entry: &Entry) -> bool {
             || uri.contains("security.debian.org")
             || uri.contains("/archive/debian")
     };
-    let signed = entry.keyring().is_some_and(|keyring| {
+    let named = || entry.uris.iter().any(named);
+    entry.components.iter().any(|component| component == "main") && (has_own_keyring(entry) || named())
+}
+
+/// True when a distribution's own keyring is named.
+fn has_own_keyring(entry: &Entry) -> bool {
+    entry.keyring().is_some_and(|keyring| {
         keyring.contains("/debian-archive-") || keyring.contains("/ubuntu-archive-keyring")
-    });
-    entry.components.iter().any(|component| component == "main") && (signed || entry.uris.iter().any(named))
+    })
 }
 
 fn is_security(entry: &Entry) -> bool {

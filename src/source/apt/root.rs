@@ -6,14 +6,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::host::{Host, Settings, quoted};
+use super::sync::{OUT_OF_STEP, is_out_of_step, patiently};
 use crate::digest::Digest;
 use crate::error::{Error, Result, nearest};
 use crate::exec::{self, Cmd};
 use crate::fsx;
 use crate::progress::Unit;
 use crate::source::{AptSource, Cx, Kind};
-
 use crate::workdir::Lock;
+
 /// One private root, held against other processes.
 pub(super) struct Root<'a> {
     dir: PathBuf,
@@ -81,9 +82,14 @@ impl<'a> Root<'a> {
         }
         let suite = self.suite.as_deref().unwrap_or("the host's suites");
         self.cx.progress.note(&format!("reading the package lists of {suite}"));
+        patiently(self.cx.store.patience(), self.cx.progress, || self.update())?;
+        fsx::write_atomic(&self.lists_stamp(), b"")
+    }
+
+    fn update(&self) -> Result<()> {
         let output = self.apt("apt-get").args(["-o", "APT::Update::Error-Mode=any", "update"]).output()?;
         if output.status.success() {
-            return fsx::write_atomic(&self.lists_stamp(), b"");
+            return Ok(());
         }
         let said = complaints(&String::from_utf8_lossy(&output.stderr));
         let error = Error::new(format!("cannot read the package lists for {}", self.title));
@@ -91,6 +97,8 @@ impl<'a> Root<'a> {
             Some("the host's keyring may be older than that suite: upgrade `debian-archive-keyring`")
         } else if said.contains("does not have a Release file") {
             Some("the host's mirror does not have that suite; another alternative may")
+        } else if is_out_of_step(&said) {
+            Some(OUT_OF_STEP)
         } else {
             None
         };

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::super::{Mode, Store, find_kernel_tree, kernel_tree};
+use super::super::{Mode, Request, Store, fetch, find_kernel_tree, kernel_tree};
 use super::{Bench, source, tar_of};
 use crate::digest::Digest;
 use crate::error::Exit;
 use crate::exec::{Cmd, which};
 use crate::fsx;
+use crate::progress::{Event, Progress};
 
 const ARCHITECTURES: [&str; 5] = ["amd64", "arm64", "armhf", "i386", "riscv64"];
 
@@ -22,7 +23,7 @@ struct Mirror {
 impl Mirror {
     fn new(trusted: bool) -> Option<Self> {
         which("apt-get")?;
-        let mut bench = Bench::new();
+        let bench = Bench::new();
         let (etc, root) = (bench.path().join("etc"), bench.path().display().to_string());
         let trusted = if trusted { "Trusted: yes\n" } else { "" };
         let sources = format!(
@@ -37,13 +38,15 @@ impl Mirror {
              DPkg::Pre-Invoke {{ \"touch {root}/hooked\"; }};\n"
         );
         fsx::write_atomic(&etc.join("apt/apt.conf.d/99hooks"), conf.as_bytes()).unwrap();
-        bench.store = Store::open(bench.path().join("store")).unwrap().with_apt_etc(etc.join("apt"));
-        Some(Mirror { bench, packages: Vec::new() })
+        let mut mirror = Mirror { bench, packages: Vec::new() };
+        mirror.another_run("store");
+        Some(mirror)
     }
 
     /// A store of somebody else's, or this one's in a later run.
     fn another_run(&mut self, store: &str) {
-        let store = Store::open(self.bench.path().join(store)).unwrap();
+        let patience = self.bench.store.patience().clone();
+        let store = Store::open(self.bench.path().join(store)).unwrap().with_patience(patience);
         self.bench.store = store.with_apt_etc(self.bench.path().join("etc/apt"));
     }
 
@@ -226,4 +229,56 @@ fn unsigned_lists_and_wrong_packages_are_refused() {
     assert_eq!(chain[..2], ["cannot fetch source `kernel`", "cannot download package `linux-source-9`"]);
     assert!(chain[2].contains("Hash Sum mismatch"), "{error}");
     assert_eq!(error.exit(), Exit::Failure);
+}
+
+/// Repairs the mirror as soon as it hears that it is out of step.
+struct Repair<'a>(&'a Mirror);
+
+impl Progress for Repair<'_> {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Note { text } = event
+            && text.starts_with("the mirror's lists do not fit together")
+        {
+            self.0.publish("bookworm");
+        }
+        self.0.bench.heard.event(event);
+    }
+}
+
+#[test]
+fn a_mirror_that_is_out_of_step_is_asked_again() {
+    let Some(mut mirror) = Mirror::new(true) else { return };
+    mirror.add_kernel("9.0-1");
+    let dists = mirror.bench.path().join("mirror/debian/dists/bookworm/main");
+    let disturb = || {
+        for arch in ARCHITECTURES {
+            let list = dists.join(format!("binary-{arch}/Packages"));
+            let newer = fsx::read_to_string(&list).unwrap().replace("9.0-1", "9.1-1");
+            fsx::write_atomic(&list, newer.as_bytes()).unwrap();
+        }
+    };
+    disturb();
+    let from = [source(r#"{ apt = "linux-source-9", suite = "bookworm" }"#)];
+    let text = mirror.bench.failure(&from, Mode::Normal);
+    let start = "cannot fetch source `kernel`\n  \
+                 caused by: cannot read the package lists for package `linux-source-9` of `bookworm`\n  \
+                 caused by: Failed to fetch file:TMP/mirror/debian/dists/bookworm/main/binary-";
+    let end = "/Packages  Hash Sum mismatch\n\n\
+               hint: the mirror is being updated, or one of its servers is behind: try again in a while, \
+               or name another mirror in the host's apt configuration";
+    assert!(text.starts_with(start) && text.ends_with(end), "{text}");
+    let again = "the mirror's lists do not fit together; trying again in";
+    let told = [
+        "reading the package lists of bookworm".to_string(),
+        format!("{again} 25ms (1 of 2)"),
+        format!("{again} 50ms (2 of 2)"),
+    ];
+    assert_eq!(*mirror.bench.heard.lines.lock().unwrap(), told);
+
+    mirror.another_run("store");
+    disturb();
+    let bench = &mirror.bench;
+    let request = Request { name: "kernel", alternatives: &from, base: bench.path() };
+    let fetched = fetch(&request, &bench.store, &mut bench.lock(), Mode::Normal, &Repair(&mirror)).unwrap();
+    assert_eq!(fetched.locked.pin.version.as_deref(), Some("9.0-1"));
 }

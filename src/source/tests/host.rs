@@ -97,6 +97,9 @@ fn lists_of_mirrors_and_vendors_of_the_same_name() {
     );
     host(dir.path(), "debian.sources", &text);
     let vendor = "deb [signed-by=/v.gpg] https://vendor.example/runner/debian bookworm main\n";
+    // Before and behind the distribution's own.
+    host(dir.path(), "a-runner.list", vendor);
+    host(dir.path(), "b.list", &format!("deb {list} bookworm-updates main\n"));
     let host = host(dir.path(), "runner.list", vendor);
     assert_eq!(stanzas(&host, Some("bookworm"), None), [format!("deb | {list} | bookworm | main | arm64")]);
     assert_eq!(stanzas(&host, Some("trixie"), None), [format!("deb | {list} | trixie | main | arm64")]);
