@@ -229,13 +229,15 @@ fn read_keys(path: &Path) -> Result<Vec<String>> {
         .context(about)
 }
 
-const KEY_TYPES: [&str; 6] = [
+/// What both dropbear (`sk-` since 2022.83) and OpenSSH take.
+const KEY_TYPES: [&str; 7] = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
     "ecdsa-sha2-nistp521",
     "ssh-rsa",
     "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
 /// A line of `authorized_keys` without options: the type, its base64 that names the same type, a comment.

@@ -50,6 +50,20 @@ fn what_is_no_key_is_refused() {
     assert_eq!(key_refusal("# none\n"), "cannot use the SSH key `~/.ssh/id`\n  caused by: it holds no key");
 }
 
+/// Keys that live in a token, as `ssh-keygen -t ed25519-sk` and `-t ecdsa-sk` write them.
+const TOKENS: [&str; 2] = [
+    "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIIJRjCMAC09/Pao4LIlAX6w1Dupw6ZQZwipsRPHLGnU6AAAABHNzaDo= you@token",
+    "sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfUAAAAEc3NoOg== you@token",
+];
+
+#[test]
+fn keys_of_tokens_are_taken() {
+    for key in TOKENS {
+        let (_dir, path) = key_file(key);
+        assert_eq!(Provision::from_args(None, &[path], None).unwrap().ssh_keys, [key]);
+    }
+}
+
 #[test]
 fn a_missing_key_is_named() {
     let error = Provision::from_args(None, &[PathBuf::from("no/such.pub")], None).unwrap_err().to_string();
