@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::filesystem::Sink;
 use crate::progress::{Progress, Unit};
 use crate::target::{Buffer, Target, write_all_at};
-use crate::tree::Content;
+use crate::tree::{Content, next_run};
 use crate::{fsx, interrupt};
 
 /// Bytes in a chunk: few system calls, and all of them together stay in the cache between reading and hashing.
@@ -303,10 +303,29 @@ impl Sink for Partition<'_, '_> {
     }
 
     fn content(&mut self, offset: u64, content: &Content, from: u64, len: u64) -> Result<()> {
-        let (file, offset_in_file) = match content {
-            Content::Bytes(bytes) => return self.bytes(offset, &bytes[from as usize..(from + len) as usize]),
-            Content::Range { file, offset, .. } => (file, offset + from),
-        };
+        match content {
+            Content::Bytes(bytes) => self.bytes(offset, &bytes[from as usize..(from + len) as usize]),
+            Content::Range { file, offset: first, .. } => self.range(offset, file, first + from, len),
+            Content::Sparse { file, extents, .. } => {
+                let (mut at, end) = (from, from + len);
+                while at < end {
+                    let place = offset + (at - from);
+                    let (data, n) = next_run(extents, at, end);
+                    match data {
+                        Some(first) => self.range(place, file, first, n)?,
+                        None => self.zeros(place, n)?,
+                    }
+                    at += n;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Partition<'_, '_> {
+    /// `len` bytes of a host file from its byte `first` on.
+    fn range(&mut self, offset: u64, file: &Arc<PathBuf>, first: u64, len: u64) -> Result<()> {
         if len == 0 {
             return Ok(());
         }
@@ -317,7 +336,7 @@ impl Sink for Partition<'_, '_> {
         while done < len {
             let n = (len - done).min((CHUNK - image.filled) as u64) as usize;
             source
-                .read_exact_at(&mut image.chunk[image.filled..image.filled + n], offset_in_file + done)
+                .read_exact_at(&mut image.chunk[image.filled..image.filled + n], first + done)
                 .map_err(|cause| read_error(file, &cause))?;
             image.advance(n)?;
             done += n as u64;

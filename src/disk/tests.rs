@@ -13,7 +13,7 @@ use crate::exec::Cmd;
 use crate::fsx;
 use crate::progress::Silent;
 use crate::target::Target;
-use crate::tree::Timestamp;
+use crate::tree::{Extent, Timestamp};
 
 fn tree(files: usize, len: usize) -> Tree {
     let mut tree = Tree::new(Timestamp { secs: 1_700_000_000, nanos: 0 });
@@ -335,10 +335,17 @@ fn contents_come_from_ranges_of_files() {
     let range = |offset, len| Content::Range { file: file.clone(), offset, len };
     tree.put_file("a", 0o644, range(512, 2_000_000)).unwrap();
     tree.put_file("b", 0o644, range(2_500_000, 400_000)).unwrap();
+    let extents = [Extent { at: 70_000, offset: 5, len: 9_000 }, Extent { at: 900_000, offset: 100, len: 1 }];
+    let holes = Content::Sparse { file: file.clone(), extents: extents.into(), len: 1_700_000 };
+    let mut unfolded = vec![0; 1_700_000];
+    unfolded[70_000..79_000].copy_from_slice(&bytes[5..9_005]);
+    unfolded[900_000] = bytes[100];
+    tree.put_file("c", 0o644, holes).unwrap();
     let spec = disk(Table::Gpt, vec![filesystem("root", "linux", filesystem::Kind::Ext4, Some(tree))]);
     let (_dir, image, facts) = build(&spec);
     let root = cut(&image, &facts, "root");
-    for (name, expected) in [("a", &bytes[512..2_000_512]), ("b", &bytes[2_500_000..2_900_000])] {
+    let expected = [("a", &bytes[512..2_000_512]), ("b", &bytes[2_500_000..2_900_000]), ("c", &unfolded)];
+    for (name, expected) in expected {
         let out = dir.path().join(name);
         run("debugfs", &["-R", &format!("dump /{name} {}", out.display()), text(&root)]);
         assert!(std::fs::read(&out).unwrap() == expected, "{name}");

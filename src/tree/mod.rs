@@ -4,18 +4,15 @@
 //! filesystem writer consumes the result. Names are held apart from inodes, as in a filesystem, so
 //! that hard links survive. Iteration is sorted by path: nothing here depends on directory order.
 
+mod content;
 pub mod directory;
 pub mod tar;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+pub use self::content::{Content, Extent, next_run};
 use crate::error::{Error, Result};
-use crate::fsx;
 
 /// The longest path that a system call takes, with `/` before and NUL behind it.
 const PATH_MAX: usize = 4094;
@@ -127,68 +124,6 @@ impl Meta {
     /// Owned by root, no attributes.
     pub fn root(mode: u32, mtime: Timestamp) -> Self {
         Meta { mode, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() }
-    }
-}
-
-/// Where a file's bytes are. Nothing is read until a writer asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// In memory.
-    Bytes(Arc<[u8]>),
-    /// A range of a host file: a whole file, or an entry inside an uncompressed tar.
-    Range {
-        /// The host file.
-        file: Arc<PathBuf>,
-        /// First byte.
-        offset: u64,
-        /// Bytes.
-        len: u64,
-    },
-}
-
-impl Content {
-    /// A whole host file, which must be readable; its bytes are read when a writer asks.
-    pub fn whole(path: &Path) -> Result<Self> {
-        let meta = File::open(path).and_then(|file| file.metadata());
-        let len = meta.map_err(|cause| fsx::io_error("read", path, &cause))?.len();
-        Ok(Content::Range { file: Arc::new(path.to_owned()), offset: 0, len })
-    }
-
-    /// Size in bytes.
-    pub fn len(&self) -> u64 {
-        match self {
-            Content::Bytes(bytes) => bytes.len() as u64,
-            Content::Range { len, .. } => *len,
-        }
-    }
-
-    /// True for no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Opens it for reading, positioned at its first byte and ending after its last.
-    pub fn open(&self) -> Result<Box<dyn Read + '_>> {
-        match self {
-            Content::Bytes(bytes) => Ok(Box::new(&bytes[..])),
-            Content::Range { file, offset, len } => {
-                let mut handle: File = fsx::open(file)?;
-                handle.seek(SeekFrom::Start(*offset)).map_err(|cause| fsx::io_error("read", file, &cause))?;
-                Ok(Box::new(handle.take(*len)))
-            }
-        }
-    }
-}
-
-impl From<Vec<u8>> for Content {
-    fn from(bytes: Vec<u8>) -> Self {
-        Content::Bytes(bytes.into())
-    }
-}
-
-impl From<&str> for Content {
-    fn from(text: &str) -> Self {
-        Content::Bytes(text.as_bytes().into())
     }
 }
 

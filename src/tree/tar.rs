@@ -2,10 +2,13 @@
 //! archive.
 //!
 //! Read are POSIX ustar and pax (xattrs as `SCHILY.xattr.*`, sub-second times, long names, large
-//! numbers) and GNU tar (`L`/`K` long names, base-256 numbers). The parser is our own because pax values
-//! are binary: a capability may well hold a newline. Compressed archives go through [`uncompressed`] first.
+//! numbers) and GNU tar (`L`/`K` long names, base-256 numbers), files with holes in every form that GNU tar
+//! writes. The parser is our own because pax values are binary: a capability may well hold a newline. Compressed
+//! archives go through [`uncompressed`] first.
 //!
 //! Format: POSIX.1-2017 `pax`, "pax Interchange Format"; GNU tar manual, "Basic Tar Format".
+
+mod sparse;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,6 +20,8 @@ use std::sync::Arc;
 use crate::error::{Context, Error, Result};
 use crate::tree::{Content, Inode, Kind, Meta, Timestamp, Tree, TreePath};
 use crate::{fsx, interrupt};
+
+use sparse::Map;
 
 const BLOCK: u64 = 512;
 /// Extended headers and long names larger than this are not credible.
@@ -136,7 +141,9 @@ impl Extended {
             let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
             let key = std::str::from_utf8(&record[..equals]).map_err(|_| bad())?;
             let value = &record[equals + 1..];
-            if value.is_empty() && !key.starts_with("SCHILY.xattr.") {
+            if let "GNU.sparse.offset" | "GNU.sparse.numbytes" = key {
+                self.add_piece(key, value).ok_or_else(bad)?;
+            } else if value.is_empty() && !key.starts_with("SCHILY.xattr.") {
                 // POSIX: an empty value takes back what an earlier header said.
                 self.0.remove(key);
             } else {
@@ -145,6 +152,24 @@ impl Extended {
             data = &data[length..];
         }
         Ok(())
+    }
+
+    /// Several records of these two keys make one map, in the form that later versions of GNU tar give it.
+    fn add_piece(&mut self, key: &str, value: &[u8]) -> Option<()> {
+        let map = self.0.entry("GNU.sparse.map".to_string()).or_default();
+        // Behind an offset stands a comma, behind a size none.
+        match (key.ends_with("offset"), map.last() == Some(&b',')) {
+            (true, false) => {
+                if !map.is_empty() {
+                    map.push(b',');
+                }
+                map.extend_from_slice(value);
+                map.push(b',');
+            }
+            (false, true) => map.extend_from_slice(value),
+            _ => return None,
+        }
+        Some(())
     }
 
     fn xattrs(&self) -> BTreeMap<String, Vec<u8>> {
@@ -252,9 +277,10 @@ impl Reader {
     }
 
     fn entry(&mut self, header: &Header, records: &Extended) -> Result<Entry> {
-        let name = match records.text("path")? {
-            Some(name) => name.to_string(),
-            None => header.name()?,
+        // For a file with holes, `path` may be one that tells others so.
+        let name = match (records.text("GNU.sparse.name")?, records.text("path")?) {
+            (Some(name), _) | (None, Some(name)) => name.to_string(),
+            (None, None) => header.name()?,
         };
         let path = TreePath::new(&name)?;
         let at_entry = || format!("entry `{}`", name.escape_debug());
@@ -272,6 +298,7 @@ impl Reader {
                 None => header.number(124, 12, "size").context(at_entry)?,
             },
         };
+        let map = Map::of(self, header, records).context(at_entry)?;
         let start = self.at;
         self.at = len
             .checked_next_multiple_of(BLOCK)
@@ -286,12 +313,12 @@ impl Reader {
             };
             Ok((part(329, "major")?, part(337, "minor")?))
         };
-        let file = || Kind::File(Content::Range { file: Arc::clone(&self.path), offset: start, len });
         let kind = match header.0[156] {
-            _ if records.0.keys().any(|key| key.starts_with("GNU.sparse.")) => return Err(sparse(&name)),
-            b'S' => return Err(sparse(&name)),
             b'0' | 0 | b'7' if name.ends_with('/') => Kind::Directory,
-            b'0' | 0 | b'7' => file(),
+            b'0' | 0 | b'7' | b'S' => Kind::File(match map {
+                Some(map) => map.content(&self.path, start, len).context(at_entry)?,
+                None => Content::Range { file: Arc::clone(&self.path), offset: start, len },
+            }),
             b'1' => {
                 let target = TreePath::new(&link_target()?).context(at_entry)?;
                 return Ok(Entry { path, what: What::HardLink(target) });
@@ -316,11 +343,6 @@ impl Reader {
 
 fn truncated() -> Error {
     Error::new("it ends in the middle of an entry").hint(TRUNCATED)
-}
-
-fn sparse(name: &str) -> Error {
-    Error::new(format!("entry `{}` is stored sparse", name.escape_debug()))
-        .hint("make the tar without `--sparse`; the image itself stays sparse")
 }
 
 /// A ustar or GNU header block.

@@ -3,6 +3,7 @@ use std::time::Instant;
 use ::tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::exec::Cmd;
 
 fn header(kind: EntryType, size: u64) -> Header {
     let mut header = Header::new_gnu();
@@ -179,10 +180,6 @@ fn damage_is_told_apart() {
     }
     std::fs::write(whole.path(), [b'x'; 1024]).unwrap();
     assert_eq!(refusal(&whole), "cannot use the layer `base.tar`\n  caused by: it is not a tar file");
-    let sparse = archive(|tar| {
-        tar.append(&raw_name("hole", EntryType::GNUSparse, 0), std::io::empty()).unwrap();
-    });
-    assert!(refusal(&sparse).contains("entry `hole` is stored sparse"));
     let lying = archive(|tar| {
         let mut huge = header(EntryType::Regular, 0);
         huge.set_size(u64::MAX - 5);
@@ -233,4 +230,102 @@ fn twenty_thousand_entries_are_read_at_once() {
     assert_eq!(tree.len(), 20_000 + 97 + 2);
     // The goal is below 0.2 s; the bound leaves room for an unoptimised build on a very busy machine.
     assert!(start.elapsed().as_secs_f64() < 15.0, "{:?}", start.elapsed());
+}
+
+/// A file with data in `pieces` pieces of uneven places and sizes.
+fn with_holes(pieces: u32, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    for n in 0..pieces as usize {
+        let at = n * size / pieces as usize / 512 * 512;
+        let len = (size - at).min(512 * (1 + n % 3));
+        bytes[at..at + len].iter_mut().zip((1..=251_u8).cycle()).for_each(|(byte, value)| *byte = value);
+    }
+    bytes
+}
+
+#[test]
+fn gnu_tars_sparse_files_read_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = [
+        ("plain", with_holes(1, 700)),
+        ("few", with_holes(3, 1 << 20)),
+        // More than a header, and than a block behind it, can describe.
+        ("many", with_holes(80, (1 << 20) + 77)),
+        ("behind", [vec![0; 100_000], b"end".to_vec()].concat()),
+        ("nothing", vec![0; 1 << 20]),
+        ("empty", Vec::new()),
+    ];
+    for (name, bytes) in &files {
+        // GNU tar looks for holes only in what takes less room than its size.
+        let file = File::create(dir.path().join(name)).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        for (block, at) in bytes.chunks(512).zip((0..).step_by(512)) {
+            if block.iter().any(|byte| *byte != 0) {
+                file.write_all_at(block, at).unwrap();
+            }
+        }
+    }
+    for form in ["--format=gnu", "--sparse-version=0.0", "--sparse-version=0.1", "--sparse-version=1.0"] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let posix = if form.starts_with("--sparse") { "--format=posix" } else { "--numeric-owner" };
+        Cmd::new("tar")
+            .args(["--sparse", "--hole-detection=raw", form, posix, "-C"])
+            .arg(dir.path())
+            .arg("-cf")
+            .arg(file.path())
+            .args(files.iter().map(|(name, _)| name))
+            .check()
+            .unwrap();
+        let tree = read(&file).unwrap();
+        assert_eq!(tree.len(), 1 + files.len(), "{form}");
+        for (name, bytes) in &files {
+            let Kind::File(content) = &inode(&tree, name).kind else { panic!("{name} is no file") };
+            let mut found = Vec::new();
+            content.open().unwrap().read_to_end(&mut found).unwrap();
+            assert!(found == *bytes, "{name} with {form}: {content:?}");
+            let whole = ["plain", "empty"].contains(name);
+            assert!(whole || matches!(content, Content::Sparse { .. }), "{name} with {form}: {content:?}");
+        }
+    }
+}
+
+#[test]
+fn maps_of_holes_that_lie_are_refused() {
+    let refused = |records: &[(&str, &str)], data: &[u8]| {
+        let file = archive(|tar| {
+            tar.append_pax_extensions(records.iter().map(|(key, value)| (*key, value.as_bytes()))).unwrap();
+            tar.append_data(&mut header(EntryType::Regular, data.len() as u64), "x", data).unwrap();
+        });
+        let text = refusal(&file);
+        let told =
+            text.strip_prefix("cannot use the layer `base.tar`\n  caused by: entry `x`\n  caused by: ");
+        told.unwrap_or(&text).to_string()
+    };
+    let old = |size, blocks, map| {
+        refused(
+            &[("GNU.sparse.size", size), ("GNU.sparse.numblocks", blocks), ("GNU.sparse.map", map)],
+            b"data",
+        )
+    };
+    let outside = "its map of holes names pieces that overlap or lie behind the end";
+    assert_eq!(old("100", "2", "0,2,1,2"), outside);
+    assert_eq!(old("100", "1", "98,4"), outside);
+    assert_eq!(old("100", "1", "18446744073709551615,4"), outside);
+    assert_eq!(old("100", "1", "0,5"), "its map of holes names more data than there is");
+    assert_eq!(old("100", "2", "0,4"), "its map of holes has another number of pieces than it says");
+    assert_eq!(old("100", "1", "0"), "its map of holes is malformed");
+    assert_eq!(old("99999999999999", "1", "0,4"), "its map of holes is not credible: 99999999999999 bytes");
+    let new = |data: &[u8]| {
+        let records = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "100")];
+        refused(&records, data)
+    };
+    assert_eq!(new(b"99999999\n"), "its map of holes has too many pieces");
+    assert_eq!(new(b"-1\n"), "its map of holes is malformed");
+    assert_eq!(new(b"1\n0\n4\n"), "its map of holes names more data than there is");
+    let foreign = "it is stored sparse in a form that GNU tar does not know\n\n\
+                   hint: make the tar without `--sparse`; the image itself stays sparse";
+    assert_eq!(refused(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")], b""), foreign);
+    assert_eq!(refused(&[("GNU.sparse.numbers", "2")], b""), foreign);
+    let pairs = [("GNU.sparse.offset", "0"), ("GNU.sparse.offset", "4")];
+    assert!(refused(&pairs, b"data").ends_with("caused by: a pax header is malformed"));
 }
