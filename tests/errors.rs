@@ -397,3 +397,81 @@ mod image {
         );
     }
 }
+
+mod unreadable {
+    use super::*;
+
+    /// bimg as somebody who cannot read everything: root only without the rights that override modes.
+    fn run(project: &Project, args: &[&str]) -> Outcome {
+        let mut command = if rustix::process::geteuid().is_root() {
+            let mut command = project.command("setpriv");
+            command.args(["--bounding-set=-dac_override,-dac_read_search", env!("CARGO_BIN_EXE_bimg")]);
+            command
+        } else {
+            project.command(env!("CARGO_BIN_EXE_bimg"))
+        };
+        project.outcome(command.args(args))
+    }
+
+    #[track_caller]
+    fn fails(change: &str, args: &[&str], status: i32, expected: &str) {
+        let project = Project::new();
+        project.shell(change);
+        assert_fails(&run(&project, &[BUILD, args].concat()), status, expected);
+        assert_eq!(project.shell("ls out/acme 2>/dev/null || true"), "");
+    }
+
+    #[test]
+    fn what_a_person_wrote() {
+        let denied = |path: &str| format!("error: cannot read `{path}`\n  caused by: Permission denied\n");
+        fails("chmod 000 boards/acme.toml", &[], 1, &denied("boards/acme.toml"));
+        fails("chmod 000 boards/acme.config", &[], 1, &denied("boards/acme.config"));
+        fails(
+            "echo key >key.pub && chmod 000 key.pub",
+            &["--ssh-key", "key.pub"],
+            1,
+            "error: cannot use the SSH key `key.pub`\n  caused by: cannot read `key.pub`\n  \
+             caused by: Permission denied\n",
+        );
+    }
+
+    #[test]
+    fn a_file_of_a_layer() {
+        let hint =
+            "hint: make it readable for you, or have root pack the directory into a tar and use that\n";
+        fails(
+            "chmod 000 rootfs/etc/motd",
+            &[],
+            1,
+            &format!(
+                "error: cannot use the layer `rootfs`\n  caused by: cannot read `rootfs/etc/motd`\n  \
+                 caused by: Permission denied\n\n{hint}"
+            ),
+        );
+        fails(
+            "chmod 000 overlay/etc/issue",
+            &[],
+            1,
+            &format!(
+                "{BUILT}error: stage `image` failed for board `acme`\n  \
+                 caused by: cannot use the layer `overlay`\n  caused by: cannot read `overlay/etc/issue`\n  \
+                 caused by: Permission denied\n\n{hint}"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_file_of_the_kernels_source() {
+        fails(
+            "chmod 000 linux/init/main.c",
+            &[],
+            1,
+            &format!(
+                "{NEW}{KERNEL}kernel: failed after TIME\nerror: stage `kernel` failed for board `acme`\n  \
+                 caused by: `make Image modules acme/board-a.dtb` exited with status 2\n  \
+                 caused by: cc1: fatal error: [DIR]/work/linux/init/main.c: Permission denied\n  \
+                 log: build/acme/log/kernel.log\n\nhint: make the file readable for you\n"
+            ),
+        );
+    }
+}

@@ -193,6 +193,7 @@ const RULES: &[Rule] = &[
     ),
     rule("FATAL ERROR: {}", "dtc failed: {1}", "correct the device tree source that the log names above it"),
     rule("Error: {}.dts{} syntax error", "", "correct the device tree source at that line"),
+    rule("fatal error: {}: Permission denied", "", "make the file readable for you"),
     rule(": fatal error: {}", "", SOURCE_HINT),
     rule(": error: {}", "", SOURCE_HINT),
     rule(": Error: {}", "", "the assembler refuses that line; its toolchain may be too old for it"),
