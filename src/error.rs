@@ -141,6 +141,13 @@ impl Error {
         self
     }
 
+    /// What to do about it, known better out here than where it happened.
+    #[must_use]
+    pub fn better_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
     /// The log that holds the whole output.
     #[must_use]
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {

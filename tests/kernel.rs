@@ -97,6 +97,20 @@ fn reasons(spec: &KernelSpec) -> Vec<String> {
     }
 }
 
+/// Remembers warnings.
+#[derive(Default)]
+struct Heard {
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Progress for Heard {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Warning { text } = event {
+            self.warnings.lock().unwrap().push((*text).to_string());
+        }
+    }
+}
+
 #[test]
 fn builds_stages_and_tells() {
     let kernel = Kernel::new();
@@ -139,6 +153,37 @@ fn builds_stages_and_tells() {
             .check()
             .unwrap();
     }
+}
+
+#[test]
+fn a_key_that_the_kernel_makes_for_itself_is_told_of_and_ones_own_is_an_input() {
+    let kernel = Kernel::new();
+    let mut spec = kernel.spec();
+    spec.fragments = vec![fragment("CONFIG_MODULE_SIG=y\n")];
+    let heard = Heard::default();
+    kernel::build(&spec, &heard).unwrap();
+    assert_eq!(
+        *heard.warnings.lock().unwrap(),
+        [
+            "CONFIG_MODULE_SIG: the kernel's build makes a key for its modules, another one in each build directory, so \
+          nobody can reproduce this kernel; name an RSA key of your own with \
+          `--set 'CONFIG_MODULE_SIG_KEY=\"/path/to/key.pem\"'` and the same inputs give the same bytes again"
+        ]
+    );
+    kernel.write("key.pem", "key");
+    spec.sets = vec![format!("CONFIG_MODULE_SIG_KEY=\"{}\"", kernel.path("key.pem").display())];
+    let heard = Heard::default();
+    kernel::build(&spec, &heard).unwrap();
+    assert!(heard.warnings.lock().unwrap().is_empty());
+    assert!(reasons(&spec).is_empty());
+    kernel.write("key.pem", "another key");
+    assert_eq!(reasons(&spec), ["file of CONFIG_MODULE_SIG_KEY changed"]);
+    std::fs::remove_file(kernel.path("key.pem")).unwrap();
+    assert_eq!(
+        kernel.error(&spec),
+        "the file that CONFIG_MODULE_SIG_KEY names cannot be read\n  caused by: cannot read `[DIR]/key.pem`\n  \
+         caused by: No such file or directory"
+    );
 }
 
 #[test]
@@ -459,6 +504,24 @@ mod bad_input {
             kernel.error(&spec),
             "external module `[DIR]/empty` failed\n  caused by: it has neither `Kbuild` nor `Makefile`\n\n\
              hint: a module directory holds a `Kbuild` with lines such as `obj-m := hello.o`"
+        );
+        // Its header lies beside it, where the copy has nothing.
+        copy(&Path::new(FIXTURES).join("hello-module"), &kernel.path("hello"));
+        kernel.write("shared.h", "#define SHARED 1\n");
+        let text = kernel.read("hello/hello.c");
+        kernel.write("hello/hello.c", &format!("#include \"../shared.h\"\n{text}"));
+        spec.external_modules = vec![kernel.path("hello")];
+        let error = kernel.error(&spec);
+        let key = error.split("bimg-external/hello-").nth(1).unwrap().split('/').next().unwrap();
+        assert_eq!(
+            error.replace(key, "KEY"),
+            "external module `[DIR]/hello` failed\n  \
+             caused by: `make modules` exited with status 2\n  \
+             caused by: [DIR]/build/obj/bimg-external/hello-KEY/hello.c:1:10: fatal error: ../shared.h: No such file or directory\n  \
+             log: [DIR]/kernel.log\n\n\
+             hint: `hello.c:1` leads out of the directory with `..`, and kbuild writes beside the sources of a module, so what it \
+             gets is a copy of the directory alone; name the one above it in `modules`, with a `Kbuild` there that says \
+             `obj-m += hello/`"
         );
         spec.external_modules = vec![kernel.path("nowhere")];
         assert_eq!(

@@ -8,7 +8,7 @@ use super::make::Make;
 use super::run::Runner;
 use super::spec::{KernelArtifacts, KernelSpec};
 use super::stamp::{self, Freshness, Inputs};
-use super::{compile, configure, repair, source_tree, stage, uimage};
+use super::{compile, configure, repair, signing, source_tree, stage, uimage};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::fsx;
@@ -47,6 +47,9 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<(KernelArtifa
 
 fn steps(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<KernelArtifacts> {
     let values = configure::configure(spec, make, runner)?;
+    if let Some(warning) = signing::warning(&values) {
+        runner.progress.warn(warning);
+    }
     let release = compile::compile(spec, make, &values, runner)?;
     if spec.targets.iter().any(|target| target == "uImage") {
         write_uimage(spec, &release)?;

@@ -22,6 +22,7 @@ mod module;
 mod repair;
 mod run;
 mod source_tree;
+mod signing;
 mod spec;
 mod stage;
 pub mod stamp;

@@ -10,7 +10,7 @@ use super::make::Make;
 use super::run::Runner;
 use super::spec::KernelSpec;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::exec::Cmd;
 use crate::{fsx, interrupt};
 
@@ -81,7 +81,54 @@ fn external(spec: &KernelSpec, make: &Make, dir: &Path, target: &Path, runner: R
     let jobs = spec.jobs.unwrap_or_else(super::make::jobs).max(1);
     let build =
         make.cmd(&["modules".to_string()]).arg(format!("M={}", copy.display())).arg(format!("-j{jobs}"));
-    runner.run(&build).and_then(|()| install(make, Some(&copy), target, runner)).map_err(failed)
+    let result = runner.run(&build).and_then(|()| install(make, Some(&copy), target, runner));
+    match result {
+        Err(error) if error.exit() != Exit::Interrupted => {
+            let error = match leads_out(&copy, 0) {
+                Some(place) => error.better_hint(outside_hint(&source, &place)),
+                None => error,
+            };
+            Err(failed(error))
+        }
+        result => result,
+    }
+}
+
+fn outside_hint(source: &Path, place: &str) -> String {
+    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    format!(
+        "`{place}` leads out of the directory with `..`, and kbuild writes beside the sources of a module, so what it \
+         gets is a copy of the directory alone; name the one above it in `modules`, with a `Kbuild` there that says \
+         `obj-m += {name}/`"
+    )
+}
+
+/// The first line, as `FILE:LINE`, of what a module is built from that leads out of its directory: more steps up
+/// than its file is levels down.
+fn leads_out(dir: &Path, depth: usize) -> Option<String> {
+    for name in fsx::names(dir).ok()? {
+        let path = dir.join(&name);
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            if let Some(place) = leads_out(&path, depth + 1) {
+                return Some(format!("{name}/{place}"));
+            }
+            continue;
+        }
+        let read = ["Kbuild", "Makefile"].contains(&name.as_str())
+            || [".c", ".h", ".S"].iter().any(|suffix| name.ends_with(suffix));
+        let text = if read { fsx::read_to_string(&path).unwrap_or_default() } else { continue };
+        let up = "../".repeat(depth + 1);
+        // Only what tells where to look for a file: a comment may well speak of `../`.
+        let points = |line: &str| !name.ends_with(['c', 'h', 'S']) || line.trim_start().starts_with('#');
+        let out = |line: &str| points(line) && (line.contains(&up) || line.trim_end().ends_with("/.."));
+        if let Some(at) = text.lines().position(out) {
+            return Some(format!("{name}:{}", at + 1));
+        }
+    }
+    None
 }
 
 /// Files, directories and symbolic links; version control is left behind.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::listing::Listing;
+use super::signing;
 use super::spec::{KernelArtifacts, KernelSpec};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
@@ -270,6 +271,11 @@ fn labelled(spec: &KernelSpec) -> Result<BTreeMap<String, String>> {
             format!("external module {}", dir.display()),
             listing_digest(dir).context(|| format!("external module `{}` cannot be read", dir.display()))?,
         );
+    }
+    for (symbol, path) in signing::files(spec) {
+        let key =
+            fsx::read(&path).context(|| format!("the file that CONFIG_{symbol} names cannot be read"))?;
+        put(format!("file of CONFIG_{symbol}"), digest(&key));
     }
     if spec.editable
         && let Some(revision) = git_revision(&spec.source)
