@@ -335,3 +335,41 @@ fn output_is_what_was_asked_for() {
         }
     }
 }
+
+#[test]
+fn make_runs_any_goal_where_the_build_compiles() {
+    let project = Project::new();
+    project.write("boards/acme.config", "CONFIG_LOCALVERSION=\"-x\"\n");
+    let make = |goals: &[&str]| project.run(&[&["make", "--board", "acme"], goals].concat());
+    // Nothing is built yet: it gets the board's configuration, and its source.
+    let menu =
+        project.outcome(project.bimg(&["make", "--board", "acme", "menuconfig"]).env("TERM", "xterm")).ok();
+    let told = menu.stderr.replace(project.shell("cd build/kernel && ls").trim(), "KEY");
+    assert_eq!(told, "in `build/kernel/KEY/obj`\n");
+    assert_eq!(
+        menu.stdout.lines().filter(|line| !line.starts_with("make: ")).collect::<Vec<_>>(),
+        ["TERM=xterm", "CONFIG_LED=m"]
+    );
+    assert!(project.shell("cat build/kernel/*/obj/.config").contains("CONFIG_LED=m"));
+    project.build(&[]);
+    assert!(!project.shell("cat build/kernel/*/obj/.config").contains("CONFIG_LED=m"));
+    let artifacts = project.artifacts();
+
+    assert!(make(&["clean"]).ok().stderr.starts_with("in `build/kernel/"));
+    let built = project.build(&[]).stderr;
+    assert!(built.contains("kernel: started: output Image is gone\n"), "{built}");
+    make(&["mrproper"]).ok();
+    assert_eq!(project.shell("find build/kernel/*/obj -name .config -o -name Image"), "");
+    project.build(&[]);
+    assert_eq!(project.artifacts(), artifacts);
+
+    let failed = make(&["V=1", "nonsense"]);
+    assert_eq!(failed.status, Some(1));
+    assert!(
+        failed.stderr.ends_with("error: `make V=1 nonsense` exited with status 2\n"),
+        "{}",
+        failed.stderr
+    );
+    project.build(&[]);
+    assert_eq!(project.run(&["make", "--board", "acme"]).status, Some(2));
+}

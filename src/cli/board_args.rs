@@ -57,9 +57,9 @@ impl SourceArgs {
     }
 }
 
-/// Everything that decides what is built; shared by `build` and `plan`.
+/// Everything that decides how a kernel is built; shared by `make`, `build` and `plan`.
 #[derive(Debug, Clone, Args)]
-pub struct BuildArgs {
+pub struct KernelBuildArgs {
     #[command(flatten)]
     board: BoardArgs,
     #[command(flatten)]
@@ -75,6 +75,34 @@ pub struct BuildArgs {
     /// Do not use ccache even when it is installed
     #[arg(long, help_heading = "Kernel")]
     no_ccache: bool,
+}
+
+impl KernelBuildArgs {
+    /// Loads the profile and says where everything goes; with no word about a root filesystem or image.
+    pub fn options(&self) -> Result<BuildOptions> {
+        let board = self.board.load()?;
+        // A slip of the pen should not wait for the source.
+        kernel::config::requests(&[], &self.set)?;
+        let workdir = Workdir::new(&self.dirs.build_dir, &self.dirs.out, &board.name)?;
+        Ok(BuildOptions {
+            board,
+            workdir,
+            sets: self.set.clone(),
+            jobs: self.jobs.map(|jobs| jobs as usize),
+            ccache: !self.no_ccache,
+            provision: Provision::default(),
+            formats: Vec::new(),
+            epoch: BuildOptions::source_date_epoch()?,
+            mode: self.sources.mode(),
+        })
+    }
+}
+
+/// Everything that decides what is built; shared by `build` and `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    kernel: KernelBuildArgs,
     /// Host name of the board
     #[arg(long, value_name = "NAME", help_heading = "Provisioning")]
     hostname: Option<String>,
@@ -92,24 +120,14 @@ pub struct BuildArgs {
 impl BuildArgs {
     /// Loads the profile and says where everything goes.
     pub fn options(&self) -> Result<BuildOptions> {
-        let board = self.board.load()?;
-        // A slip of the pen should not wait for the source.
-        kernel::config::requests(&[], &self.set)?;
-        let workdir = Workdir::new(&self.dirs.build_dir, &self.dirs.out, &board.name)?;
         Ok(BuildOptions {
-            board,
-            workdir,
-            sets: self.set.clone(),
-            jobs: self.jobs.map(|jobs| jobs as usize),
-            ccache: !self.no_ccache,
             provision: Provision::from_args(
                 self.hostname.as_deref(),
                 &self.ssh_key,
                 self.root_password_hash.as_deref(),
             )?,
             formats: self.format.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
-            epoch: BuildOptions::source_date_epoch()?,
-            mode: self.sources.mode(),
+            ..self.kernel.options()?
         })
     }
 }

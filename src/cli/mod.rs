@@ -20,13 +20,14 @@ mod flash;
 mod generate;
 mod image;
 mod import;
+mod make;
 mod plan;
 mod run;
 mod target;
 mod test;
 mod update;
 
-pub use board_args::{BoardArgs, BuildArgs, SourceArgs};
+pub use board_args::{BoardArgs, BuildArgs, KernelBuildArgs, SourceArgs};
 
 /// Builds bootable images for embedded boards: kernel, modules, root filesystem, partitions.
 #[derive(Debug, Parser)]
@@ -65,6 +66,8 @@ enum Command {
     Build(build::Build),
     /// Show what a build would do, and why
     Plan(plan::Plan),
+    /// Run the kernel's make for a board
+    Make(make::Make),
     /// Boot the image in QEMU on this terminal
     Run(run::Run),
     /// Boot the image in QEMU and check that it works
@@ -119,6 +122,7 @@ impl Cli {
         match self.command {
             Command::Build(command) => command.run(ui),
             Command::Plan(command) => command.run(ui),
+            Command::Make(command) => command.run(ui),
             Command::Run(command) => command.run(ui),
             Command::Test(command) => command.run(ui),
             Command::Flash(command) => command.run(ui),

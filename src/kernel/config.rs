@@ -4,7 +4,7 @@
 //! The last request of a symbol wins, as in scripts/kconfig/merge_config.sh. `make olddefconfig` then
 //! settles everything else, and silently drops what dependencies forbid: [`dishonoured`] finds that.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::spec::Fragment;
 use crate::error::{Error, Result};
@@ -46,6 +46,13 @@ impl Values {
     /// True for `y`.
     pub fn is_y(&self, symbol: &str) -> bool {
         self.get(symbol) == "y"
+    }
+
+    /// What makes `now` of this configuration, as the lines of a fragment, sorted.
+    pub fn changes(&self, now: &Values) -> Vec<String> {
+        let symbols: BTreeSet<&String> = self.0.keys().chain(now.0.keys()).collect();
+        let changed = symbols.into_iter().filter(|symbol| self.get(symbol) != now.get(symbol));
+        changed.map(|symbol| line(symbol, now.get(symbol))).collect()
     }
 
     /// Symbols set to `y` and to `m`.
@@ -116,14 +123,19 @@ fn not_a_request(origin: &str, line: &str) -> Error {
         .hint("write `CONFIG_X=y`, `CONFIG_X=\"text\"` or `# CONFIG_X is not set`")
 }
 
+/// A value as a `.config` or a fragment says it.
+fn line(symbol: &str, value: &str) -> String {
+    match value {
+        "n" => format!("# CONFIG_{symbol} is not set"),
+        value => format!("CONFIG_{symbol}={value}"),
+    }
+}
+
 /// The text of a `.config`: the base without what is asked for, then the requests.
 pub fn merge(base: &str, requests: &[Request]) -> String {
     let asked: HashSet<&str> = requests.iter().map(|request| request.symbol.as_str()).collect();
     let kept = base.lines().filter(|line| assignment(line).is_none_or(|(symbol, _)| !asked.contains(symbol)));
-    let asked_for = requests.iter().map(|Request { symbol, value, .. }| match value.as_str() {
-        "n" => format!("# CONFIG_{symbol} is not set"),
-        value => format!("CONFIG_{symbol}={value}"),
-    });
+    let asked_for = requests.iter().map(|Request { symbol, value, .. }| line(symbol, value));
     let mut lines: Vec<String> = kept.map(str::to_string).chain(asked_for).collect();
     lines.push(String::new());
     lines.join("\n")

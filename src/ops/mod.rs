@@ -20,6 +20,7 @@ mod flash;
 mod image;
 mod image_file;
 mod import;
+mod make;
 mod manifest;
 mod rootfs;
 mod sources;
@@ -40,6 +41,7 @@ pub use flash::{FlashOptions, Flashed, drives, flash};
 pub use image::check_layout;
 pub use image_file::{Compared, Keys, Listed, Place, cat, diff, extract, inspect, list, verify};
 pub use import::{Target, import_buildroot, import_genimage};
+pub use make::make;
 pub use update::update;
 
 use crate::board::Board;
