@@ -109,7 +109,9 @@ mod tests {
     }
 
     fn each(test: impl Fn(Board)) {
-        SHELLS.iter().for_each(|shell| test(Board::new(shell)));
+        for shell in SHELLS {
+            test(Board::new(shell));
+        }
     }
 
     #[test]

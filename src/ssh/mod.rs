@@ -98,11 +98,13 @@ impl Session {
         let socket = dir.path().join("s");
         let cmd = options
             .cmd()
-            .args(["-v", "-N", "-T", "-o", "ControlMaster=yes", "-o", "ControlPersist=no"])
+            .args(["-v", "-T", "-o", "ControlMaster=yes", "-o", "ControlPersist=no"])
             .arg("-o")
             .arg(format!("ControlPath={}", socket.display()))
-            .args(host.args());
-        let mut master = cmd.spawn(Stdio::null(), Stdio::null(), Stdio::piped())?;
+            .args(host.args())
+            // Ends with its input: however this process ends, it leaves no connection behind.
+            .arg("exec cat >/dev/null");
+        let mut master = cmd.spawn(Stdio::piped(), Stdio::null(), Stdio::piped())?;
         let words = Arc::new(Mutex::new(Vec::new()));
         if let Some(mut stderr) = master.child.stderr.take() {
             let words = Arc::clone(&words);
