@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Place;
 use crate::error::{Error, Exit, Result};
-use crate::progress::{Event, Progress};
+use crate::progress::Progress;
 
 /// How a fleet is worked through.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,6 @@ fn some<T: Send>(
     let fates = Mutex::new(
         places.iter().map(|place| Fate { place: place.clone(), result: None }).collect::<Vec<_>>(),
     );
-    let stage = |place: &Place| format!("deploy {}", place.host);
     std::thread::scope(|scope| {
         for _ in 0..pace.parallel.clamp(1, places.len().max(1)) {
             scope.spawn(|| {
@@ -73,25 +72,12 @@ fn some<T: Send>(
                         let Some(next) = queue.0.pop_front() else { return };
                         next
                     };
-                    let name = stage(place);
-                    let start = std::time::Instant::now();
-                    progress.event(&Event::StageStarted { stage: &name, reason: "" });
                     let result = work(place, progress);
-                    match &result {
-                        Ok(_) => progress.event(&Event::StageFinished {
-                            stage: &name,
-                            seconds: start.elapsed().as_secs_f64(),
-                            fresh: false,
-                        }),
-                        Err(error) => {
-                            queue.lock().unwrap_or_else(PoisonError::into_inner).1 += 1;
-                            if places.len() > 1 {
-                                progress.warn(&format!(
-                                    "{}: {}",
-                                    place.host,
-                                    error.chain().next().unwrap_or_default()
-                                ));
-                            }
+                    if let Err(error) = &result {
+                        queue.lock().unwrap_or_else(PoisonError::into_inner).1 += 1;
+                        if places.len() > 1 {
+                            let what = error.chain().next().unwrap_or_default();
+                            progress.warn(&format!("{}: {what}", place.host));
                         }
                     }
                     fates.lock().unwrap_or_else(PoisonError::into_inner)[at].result = Some(result);

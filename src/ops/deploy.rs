@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -20,7 +21,7 @@ use crate::deploy::{self, Deployed, Job, Outcome, Place, gate};
 use crate::error::{Context, Error, Result};
 use crate::exec::Cmd;
 use crate::kernel;
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
 use crate::ssh::{Options, Session};
 use crate::units::ByteSize;
 
@@ -171,9 +172,15 @@ pub fn deploy(
         now: now()?,
         logs: log_dir(build),
     };
+    let start = Instant::now();
+    progress.event(&Event::StageStarted { stage: "deploy", reason: "" });
     let fates = fleet::run(&options.places, options.pace, progress, |place, progress| {
         deploy::deploy(place, &job, progress).context(|| format!("deploy to {} failed", place.host))
     });
+    if fates.iter().all(|fate| matches!(fate.result, Some(Ok(_)))) {
+        let seconds = start.elapsed().as_secs_f64();
+        progress.event(&Event::StageFinished { stage: "deploy", seconds, fresh: false });
+    }
     Ok(DeployReport { fates })
 }
 
