@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// Characters of a line that the firmware reads.
 const LINE_MAX: usize = 98;
+/// What the firmware reads in place of `config.txt` for a trial boot.
+const TRYBOOT: &str = "tryboot.txt";
 /// How deep includes may nest; the firmware does not say, a loop must end.
 const INCLUDE_DEPTH: u8 = 8;
 
@@ -125,9 +127,19 @@ pub struct Choice {
 
 /// Reads the partition's `config.txt` for `model`.
 pub fn choose(files: &dyn Files, model: Model) -> Result<Choice> {
+    choose_from(files, model, "config.txt")
+}
+
+/// What a reboot with the argument `0 tryboot` leads to; `None` without a `tryboot.txt`.
+pub fn choose_trial(files: &dyn Files, model: Model) -> Result<Option<Choice>> {
+    if files.exists(TRYBOOT) { choose_from(files, model, TRYBOOT).map(Some) } else { Ok(None) }
+}
+
+fn choose_from(files: &dyn Files, model: Model, path: &str) -> Result<Choice> {
     let mut settings = Settings::default();
-    if files.exists("config.txt") {
-        settings.read(files, "config.txt", model, &mut Filters::default(), 0)?;
+    if files.exists(path) {
+        let mut filters = Filters { tryboot: path == TRYBOOT, ..Filters::default() };
+        settings.read(files, path, model, &mut filters, 0)?;
     }
     settings.resolve(files, &model.facts())
 }
@@ -137,6 +149,7 @@ pub fn choose(files: &dyn Files, model: Model) -> Result<Choice> {
 struct Filters {
     model_off: bool,
     other_off: BTreeMap<&'static str, bool>,
+    tryboot: bool,
 }
 
 impl Filters {
@@ -147,13 +160,17 @@ impl Filters {
     fn set(&mut self, filter: &str, facts: &Facts) {
         let lower = filter.to_ascii_lowercase();
         if lower == "all" {
-            *self = Filters::default();
+            *self = Filters { tryboot: self.tryboot, ..Filters::default() };
         } else if let Some(kind) =
             ["edid", "hdmi", "gpio", "tryboot", "0x"].iter().find(|k| lower.starts_with(**k))
         {
-            // An emulated board has no monitor, no serial number, was not started by a trial reboot,
-            // and its inputs read low.
-            self.other_off.insert(kind, !(*kind == "gpio" && lower.ends_with("=0")));
+            // An emulated board has no monitor and no serial number, and its inputs read low.
+            let on = match *kind {
+                "gpio" => lower.ends_with("=0"),
+                "tryboot" => self.tryboot,
+                _ => false,
+            };
+            self.other_off.insert(kind, !on);
         } else {
             self.model_off = !facts.filters.contains(&lower.as_str());
         }

@@ -87,13 +87,16 @@ pub trait Slots {
     fn evidence(&self) -> &'static [(&'static str, &'static str)];
 }
 
-/// Text of a state file: lines, then a comment up to [`STATE_LEN`].
+/// Text of a state file: lines, then comments up to [`STATE_LEN`].
 pub(super) fn sector(lines: &[&str]) -> Vec<u8> {
     let mut bytes = lines.iter().flat_map(|line| line.bytes().chain([b'\n'])).collect::<Vec<u8>>();
     debug_assert!(bytes.len() < STATE_LEN);
-    // The padding is a line of its own, which begins like a comment in every format used here.
-    bytes.resize(STATE_LEN - 1, b'#');
-    bytes.push(b'\n');
+    // `#` begins a comment in every format used here, and no line is longer than what the Pi's firmware reads.
+    while bytes.len() < STATE_LEN {
+        let width = (STATE_LEN - bytes.len()).min(64);
+        bytes.resize(bytes.len() + width - 1, b'#');
+        bytes.push(b'\n');
+    }
     bytes
 }
 

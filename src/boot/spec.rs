@@ -39,7 +39,8 @@ pub struct BootSpec {
     /// Files to copy from the fetched firmware to the boot partition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firmware: Vec<FirmwareFile>,
-    /// `rpi-firmware`: lines to add to config.txt, after those of bimg.
+    /// `rpi-firmware`: lines to add to config.txt, after those of bimg. `uboot-script`: the lines of config.txt, for
+    /// a U-Boot that the Raspberry Pi's firmware starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config: Vec<String>,
     /// `rpi-firmware`: overlays to apply, as config.txt's `dtoverlay=` wants them:
@@ -61,7 +62,7 @@ impl BootSpec {
     pub fn check(&self) -> Result<()> {
         if self.chain != ChainName::RpiFirmware {
             let strange = [
-                ("config", !self.config.is_empty()),
+                ("config", self.chain != ChainName::UbootScript && !self.config.is_empty()),
                 ("dtoverlays", !self.dtoverlays.is_empty()),
                 ("kernel", self.kernel.is_some()),
             ];

@@ -19,7 +19,7 @@ use std::fmt::Write;
 use super::slots::{self, SlotId, SlotState, Slots};
 use super::{
     BootChain, BootFile, BootInput, BootSpec, ChainName, Files, INITRAMFS, check_cmdline, file_name,
-    firmware, uimage,
+    firmware, rpi_firmware, uimage,
 };
 use crate::error::{Error, Result};
 
@@ -45,18 +45,39 @@ impl BootChain for UbootScript<'_> {
     fn files(&self, input: &BootInput<'_>) -> Result<Vec<BootFile>> {
         check_cmdline(input)?;
         let mut files = Files::default();
-        let script = uimage::script(input.arch, "bimg boot script", input.epoch, &script(input)?)?;
+        let text = script(input, self.behind_firmware())?;
+        let script = uimage::script(input.arch, "bimg boot script", input.epoch, &text)?;
         files.put("boot.scr", script)?;
         for (path, content) in self.state(&SlotState::default()) {
             files.put(path, content)?;
         }
-        files.put_uboot_payload(input, "")?;
+        let mut payload = input.clone();
+        if self.behind_firmware() {
+            // The firmware picks the board's DTB, fills in what only it knows, and hands it to U-Boot.
+            for (name, content) in std::mem::take(&mut payload.dtbs) {
+                files.put(file_name(&name), content)?;
+            }
+            let lines = self.spec.config.join("\n");
+            let note = "# Read by the Raspberry Pi's firmware, which starts U-Boot; made by bimg.";
+            files.put("config.txt", format!("{note}\n{lines}\n").as_str())?;
+        }
+        files.put_uboot_payload(&payload, "")?;
         firmware::put(&mut files, &self.spec.firmware, input)?;
+        if self.behind_firmware() {
+            rpi_firmware::check_firmware(input, &files)?;
+        }
         Ok(files.finish())
     }
 
     fn slots(&self) -> Option<Box<dyn Slots + '_>> {
         Some(Box::new(UbootScript { spec: self.spec }))
+    }
+}
+
+impl UbootScript<'_> {
+    /// True when a Raspberry Pi's firmware starts U-Boot, with a device tree.
+    fn behind_firmware(&self) -> bool {
+        !self.spec.config.is_empty()
     }
 }
 
@@ -67,7 +88,7 @@ impl Slots for UbootScript<'_> {
         let trial = BootInput { cmdline: trial_cmdline.to_string(), ..input.clone() };
         for (name, input) in [("boot.scr", input), ("trial.scr", &trial)] {
             check_cmdline(input)?;
-            let text = format!("# Run by the image's boot.scr; made by bimg.\n{}", start(input, &dir)?);
+            let text = format!("# Run by the image's boot.scr; made by bimg.\n{}", start(input, &dir, None)?);
             let script = uimage::script(input.arch, &format!("bimg {id}"), input.epoch, &text)?;
             files.put(&format!("{dir}{name}"), script)?;
         }
@@ -117,8 +138,8 @@ impl Slots for UbootScript<'_> {
 /// Where the script was found.
 const FROM: &str = "${devtype} ${devnum}:${distro_bootpart}";
 
-/// The text of the image's script, without its header.
-pub(super) fn script(input: &BootInput<'_>) -> Result<String> {
+/// The text of the image's script, without its header. `handed`: U-Boot was handed the device tree.
+pub(super) fn script(input: &BootInput<'_>, handed: bool) -> Result<String> {
     // Numbers are hexadecimal for every command here: 200 is one sector. A comparison is of text.
     Ok(format!(
         "# Run by U-Boot (distro boot); made by bimg.\n\
@@ -151,14 +172,14 @@ pub(super) fn script(input: &BootInput<'_>) -> Result<String> {
          \n\
          # The image's own kernel.\n\
          {}",
-        start(input, "")?,
+        start(input, "", handed.then_some("${fdt_addr}"))?,
         DIR = slots::DIR,
     ))
 }
 
-/// Loads and starts the kernel below `dir` of where the script was found. Only a failure gets to the end of it: a
-/// kernel that starts does not come back.
-fn start(input: &BootInput<'_>, dir: &str) -> Result<String> {
+/// Loads and starts the kernel below `dir` of where the script was found, with a device tree that is in memory
+/// already or else with its own. Only a failure gets to the end of it: a kernel that starts does not come back.
+fn start(input: &BootInput<'_>, dir: &str, in_memory: Option<&'static str>) -> Result<String> {
     let load = format!("load {FROM}");
     let boot = boot_command(&input.kernel.0)?;
     let mut text = format!(
@@ -172,6 +193,7 @@ fn start(input: &BootInput<'_>, dir: &str) -> Result<String> {
     let mut steps = vec![format!("{load} ${{kernel_addr_r}} ${{prefix}}${{bimg_kernel}}")];
 
     let fdt = match input.dtbs.as_slice() {
+        _ if in_memory.is_some() => in_memory.unwrap_or_default(),
         [] => "${fdtcontroladdr}",
         [(name, _)] => {
             let _ = writeln!(text, "setenv bimg_fdt {}", quote(&format!("{dir}dtbs/{name}"))?);
@@ -183,7 +205,7 @@ fn start(input: &BootInput<'_>, dir: &str) -> Result<String> {
             "${fdt_addr_r}"
         }
     };
-    if !input.dtbs.is_empty() {
+    if fdt == "${fdt_addr_r}" {
         steps.push(format!("{load} ${{fdt_addr_r}} ${{prefix}}${{bimg_fdt}}"));
     }
     if !input.overlays.is_empty() {

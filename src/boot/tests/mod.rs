@@ -156,7 +156,7 @@ fn boot_script_with_everything() {
     input.overlays = vec![dtb("overlays/o.dtbo")];
     input.initramfs = Some(Content::from("cpio"));
     assert_eq!(
-        uboot_script::script(&input).unwrap().split("${distro_bootpart}\"\n").nth(1).unwrap(),
+        uboot_script::script(&input, false).unwrap().split("${distro_bootpart}\"\n").nth(1).unwrap(),
         r#"setenv bimg_kernel 'zImage'
 setenv bootargs 'root=PARTUUID=1234-02 rootwait console=ttyAMA0'
 setenv bimg_fdt 'dtbs/a.dtb'
@@ -244,13 +244,17 @@ fn raspberry_pi_4() {
         made.keys().collect::<Vec<_>>(),
         [
             "bcm2711-rpi-4-b.dtb",
+            "bimg-default.txt",
+            "bimg-trial.txt",
+            "cmdline-trial.txt",
             "cmdline.txt",
             "config.txt",
             "fixup4.dat",
             "kernel8.img",
             "overlays/i2c-rtc.dtbo",
             "overlays/vc4.dtbo",
-            "start4.elf"
+            "start4.elf",
+            "tryboot.txt"
         ]
     );
     assert_eq!(text(&made, "cmdline.txt"), "root=PARTUUID=1234-02 rootwait console=ttyAMA0\n");
@@ -278,7 +282,20 @@ dtoverlay=i2c-rtc,ds3231
 # From the board's profile.
 [cm4]
 otg_mode=1
+
+# bimg slots 1
+# "include", "os_prefix": a kernel that `bimg deploy` brought, when it is the default.
+[all]
+include bimg-default.txt
 "#
+    );
+    assert_eq!(
+        text(&made, "tryboot.txt").strip_prefix(&text(&made, "config.txt")).unwrap(),
+        r"
+# The kernel that is tried, under a watchdog; older firmware passes over it.
+include bimg-trial.txt
+kernel_watchdog_timeout=60
+"
     );
     // What we write, our reader understands.
     assert_eq!(

@@ -2,6 +2,8 @@
 
 use super::*;
 
+use crate::boot::config_txt::choose_trial;
+
 fn slot(id: &str) -> SlotId {
     id.parse().unwrap()
 }
@@ -58,7 +60,7 @@ fn the_state_of_a_boot_script_is_an_environment() {
         "bimg_trial=bbbbbbbbbbbb\nbimg_default=aaaaaaaaaaaa\nbimg_trial=none\n\
          # bimg state 1: rewritten in place by `bimg deploy`, the first byte by boot.scr\n"
     );
-    assert!(padding.trim_end_matches('\n').bytes().all(|b| b == b'#'));
+    assert!(padding.lines().all(|line| line.len() < 64 && line.bytes().all(|b| b == b'#')), "{padding}");
     // What boot.scr makes of it.
     sector[0] = b'#';
     assert_eq!(
@@ -109,4 +111,75 @@ echo "bimg: cannot boot ${prefix}${bimg_kernel}"
         "a U-Boot script cannot hold `a='b'`\n  caused by: U-Boot's shell has no way to quote `'`\n\n\
          hint: use `\"`, which the kernel understands too"
     );
+}
+
+#[test]
+fn the_firmware_of_a_raspberry_pi_follows_its_state_files() {
+    let dir = firmware_dir();
+    let firmware = rpi(dir.path());
+    let (spec, mut input) = rpi4(&firmware);
+    let image = files(&spec, &input);
+    let chain = chain(&spec).unwrap();
+    let slots = chain.slots().unwrap();
+    round_trips(slots.as_ref());
+
+    let (old, new) = (slot("aaaaaaaaaaaa"), slot("bbbbbbbbbbbb"));
+    let mut card = Memory(image);
+    for id in [&old, &new] {
+        input.cmdline = format!("bimg_deploy={id}");
+        for file in slots.files(&input, id, &format!("bimg_deploy={id} panic=10")).unwrap() {
+            card.0.insert(file.path.as_str().to_string(), Vec::from(*b""));
+            let mut bytes = Vec::new();
+            file.content.open().unwrap().read_to_end(&mut bytes).unwrap();
+            card.0.insert(file.path.as_str().to_string(), bytes);
+        }
+    }
+    let mut say = |default: Option<&SlotId>, trial: Option<&SlotId>| {
+        let state = SlotState { default: default.cloned(), trial: trial.cloned() };
+        card.0.extend(slots.state(&state).into_iter().map(|(path, bytes)| (path.to_string(), bytes)));
+        let normal = choose(&card, Model::Pi4B).unwrap();
+        let trial = choose_trial(&card, Model::Pi4B).unwrap().unwrap();
+        assert!(normal.overlays == trial.overlays && normal.overlays[0].path == "overlays/i2c-rtc.dtbo");
+        [normal, trial].map(|choice| format!("{} {} {}", choice.kernel, choice.dtb.unwrap(), choice.cmdline))
+    };
+    let own = "kernel8.img bcm2711-rpi-4-b.dtb root=PARTUUID=1234-02 rootwait console=ttyAMA0";
+    let of = |id: &SlotId| {
+        let dir = id.dir();
+        format!("{dir}kernel8.img {dir}bcm2711-rpi-4-b.dtb bimg_deploy={id}")
+    };
+    assert_eq!(say(None, None), [own, own]);
+    assert_eq!(say(None, Some(&new)), [own.to_string(), of(&new) + " panic=10"]);
+    assert_eq!(say(Some(&old), Some(&new)), [of(&old), of(&new) + " panic=10"]);
+    assert_eq!(say(Some(&old), None), [of(&old), of(&old)]);
+    // Half a deployment, and none at all: the image's own kernel.
+    card.0.remove("bimg/bbbbbbbbbbbb/bcm2711-rpi-4-b.dtb");
+    card.0.extend(
+        slots
+            .state(&SlotState { default: Some(slot("cccccccccccc")), trial: Some(new) })
+            .into_iter()
+            .map(|(path, bytes)| (path.to_string(), bytes)),
+    );
+    for choice in [choose(&card, Model::Pi4B).unwrap(), choose_trial(&card, Model::Pi4B).unwrap().unwrap()] {
+        assert_eq!(format!("{} {} {}", choice.kernel, choice.dtb.unwrap(), choice.cmdline), own);
+    }
+}
+
+#[test]
+fn overlays_of_a_deployment_are_all_or_none() {
+    let dir = firmware_dir();
+    let firmware = rpi(dir.path());
+    let (spec, mut input) = rpi4(&firmware);
+    let chain = chain(&spec).unwrap();
+    let slots = chain.slots().unwrap();
+    let mut names = || {
+        let list = slots.files(&input, &slot("0123456789ab"), "quiet").unwrap();
+        let names = list.iter().map(|file| file.path.as_str()["bimg/0123456789ab/".len()..].to_string());
+        let names = names.collect::<Vec<_>>();
+        input.overlays = vec![dtb("overlays/own.dtbo")];
+        names
+    };
+    let shared = ["bcm2711-rpi-4-b.dtb", "cmdline-trial.txt", "cmdline.txt", "kernel8.img"];
+    assert_eq!(names(), shared);
+    let own = ["overlays/README", "overlays/i2c-rtc.dtbo", "overlays/own.dtbo", "overlays/vc4.dtbo"];
+    assert_eq!(names(), [shared, own].concat());
 }

@@ -1,7 +1,7 @@
 //! The Raspberry Pi's firmware: what `config.txt` leads to on each model that the partition has a DTB for.
 
 use super::{Chain, Entry, Finding, one_line};
-use crate::boot::config_txt::{self, Files, Model};
+use crate::boot::config_txt::{self, Choice, Files, Model};
 use crate::error::Result;
 use crate::image::volume::{self, Kind, Volume};
 
@@ -43,24 +43,31 @@ pub fn read(volume: &dyn Volume, mut chain: Chain) -> Option<Chain> {
         models.push(Model::Pi4B);
     }
     for model in models {
-        match config_txt::choose(&files, model) {
-            Ok(choice) => chain.entries.push(Entry {
-                title: model.name().to_string(),
-                kernel: Some(volume::normal(&choice.kernel)),
-                initrd: choice.initramfs.iter().map(|path| volume::normal(path)).collect(),
-                dtb: choice.dtb.as_deref().map(volume::normal),
-                overlays: choice.overlays.iter().map(|overlay| volume::normal(&overlay.path)).collect(),
-                cmdline: Some(choice.cmdline),
-                needs: model
-                    .firmware()
-                    .iter()
-                    .map(|any| any.iter().map(ToString::to_string).collect())
-                    .collect(),
-            }),
-            Err(error) => {
-                chain.findings.push(Finding::error(format!("on a {}, {}", model.name(), one_line(&error))));
+        let ways = [
+            (model.name().to_string(), config_txt::choose(&files, model).map(Some)),
+            (format!("{} (tryboot)", model.name()), config_txt::choose_trial(&files, model)),
+        ];
+        for (title, choice) in ways {
+            match choice {
+                Ok(None) => {}
+                Ok(Some(choice)) => chain.entries.push(entry(title, model, choice)),
+                Err(error) => {
+                    chain.findings.push(Finding::error(format!("on a {title}, {}", one_line(&error))));
+                }
             }
         }
     }
     Some(chain)
+}
+
+fn entry(title: String, model: Model, choice: Choice) -> Entry {
+    Entry {
+        title,
+        kernel: Some(volume::normal(&choice.kernel)),
+        initrd: choice.initramfs.iter().map(|path| volume::normal(path)).collect(),
+        dtb: choice.dtb.as_deref().map(volume::normal),
+        overlays: choice.overlays.iter().map(|overlay| volume::normal(&overlay.path)).collect(),
+        cmdline: Some(choice.cmdline),
+        needs: model.firmware().iter().map(|any| any.iter().map(ToString::to_string).collect()).collect(),
+    }
 }
