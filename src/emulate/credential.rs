@@ -2,9 +2,9 @@
 //!
 //! Whoever runs a machine hands it a credential beside the image, as systemd's credentials do
 //! (systemd.io/CREDENTIALS): on `virt` an SSH key by QEMU's firmware configuration device
-//! (`opt/bimg/ssh-key`), on a Raspberry Pi, which has no such device, a password hash on the kernel command
-//! line (`bimg.root-hash=`). bimg's root filesystem honours both until power off. Neither opens
-//! anything that was closed: who controls the command line can boot `init=/bin/sh`.
+//! (`opt/bimg/ssh-key`), on a Raspberry Pi, which has no such device, a password hash in the device tree
+//! (`/chosen`, `bimg,root-hash`). bimg's root filesystem honours both until power off. Neither opens
+//! anything that was closed: who controls the device tree can have `init=/bin/sh` in its command line.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ const PASSWORD: &str = "bimg";
 /// `openssl passwd -6 -salt bimg bimg`.
 const PASSWORD_HASH: &str =
     "$6$bimg$WIrbKZW4.bA68oIuTCaXEVB8uX/J/mroq60xIuXrWNBVzAgosEjDHU6rxI1gxpqcbBUXHAaF7CAFjm0L9kC8n0";
+
+/// Name of the guest in [`Credential::ssh_config`].
+pub const GUEST: &str = "guest";
 
 /// A credential for one boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,16 +63,32 @@ impl Credential {
         }
     }
 
-    /// For people, before the guest takes over the terminal.
-    pub fn describe(&self, port: Option<u16>) -> String {
-        match (self, port) {
-            (Credential::Key { private }, Some(port)) => format!(
-                "SSH: ssh -i {} -p {port} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@127.0.0.1",
-                private.display()
-            ),
+    /// For people, before the guest takes over the terminal. `config` is what [`Self::ssh_config`] wrote.
+    pub fn describe(&self, config: Option<&Path>) -> String {
+        match (self, config) {
+            (Credential::Key { .. }, Some(config)) => format!("SSH: ssh -F {} {GUEST}", config.display()),
             (Credential::Key { .. }, None) => "this machine has no network".to_string(),
             (Credential::Password, _) => format!("for this boot, `root` has the password `{PASSWORD}`"),
         }
+    }
+
+    /// Writes a configuration for SSH in which the guest is called [`GUEST`]; `None` for a guest that SSH does not reach.
+    pub fn ssh_config(&self, dir: &Path, port: Option<u16>) -> Result<Option<PathBuf>> {
+        let (Credential::Key { private }, Some(port)) = (self, port) else { return Ok(None) };
+        let known_hosts = dir.join("known_hosts");
+        // The host key is made on the first boot, and every run is one.
+        fsx::remove_file(&known_hosts)?;
+        // Quotes keep a path with spaces whole (ssh_config(5)).
+        let text = format!(
+            "Host {GUEST}\n    HostName 127.0.0.1\n    Port {port}\n    User root\n    IdentityFile \"{}\"\n    \
+             IdentitiesOnly yes\n    UserKnownHostsFile \"{}\"\n    StrictHostKeyChecking accept-new\n    \
+             LogLevel ERROR\n",
+            absolute(private)?.display(),
+            absolute(&known_hosts)?.display(),
+        );
+        let path = dir.join("ssh_config");
+        fsx::write_atomic(&path, text.as_bytes())?;
+        Ok(Some(path))
     }
 
     /// QEMU's arguments for it.
@@ -84,11 +103,16 @@ impl Credential {
         }
     }
 
-    /// What it adds to the kernel command line.
-    pub(super) fn cmdline(&self) -> Option<String> {
+    /// What it adds to the device tree, below `/chosen`: property and text. A command line would not do: a U-Boot
+    /// between the machine and the kernel has its own.
+    pub(super) fn chosen(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Credential::Key { .. } => None,
-            Credential::Password => Some(format!("bimg.root-hash={PASSWORD_HASH}")),
+            Credential::Password => Some(("bimg,root-hash", PASSWORD_HASH)),
         }
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|cause| fsx::io_error("find", path, &cause))
 }

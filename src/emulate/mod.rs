@@ -23,7 +23,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use credential::Credential;
+pub use credential::{Credential, GUEST};
 pub use guest::Login;
 pub use spec::{DiskBus, EmulatorFirmware, EmulatorSpec, MachineName};
 pub use test::{Assertion, TestReport, TestSpec, test};
@@ -82,14 +82,10 @@ impl Machine {
         fsx::create_dir_all(start.work)?;
         let disk = start.work.join("disk.qcow2");
         qemu::overlay(start.image, &disk, self.spec.disk, start.card_size)?;
-        let mut direct = match self.spec.machine.raspberry_pi() {
-            Some(model) => Some(raspberry_pi::prepare(start.image, model, &self.spec, start.work, progress)?),
+        let direct = match self.spec.machine.raspberry_pi() {
+            Some(model) => Some(raspberry_pi::prepare(start, model, &self.spec, progress)?),
             None => None,
         };
-        let extra = start.credential.and_then(Credential::cmdline);
-        if let (Some(direct), Some(extra)) = (&mut direct, extra) {
-            direct.cmdline = format!("{} {extra}", direct.cmdline);
-        }
         let ssh_port = if self.spec.network { Some(qemu::ssh_port(start.ssh_port)?) } else { None };
         let args = qemu::args(&Invocation {
             spec: &self.spec,
@@ -132,9 +128,10 @@ pub fn run(machine: &Machine, start: &Start<'_>, progress: &dyn Progress) -> Res
         progress.note(&format!("config.txt boots {}", direct.describe()));
     }
     if let Some(credential) = start.credential {
-        progress.note(&credential.describe(ready.ssh_port));
+        let config = credential.ssh_config(start.work, ready.ssh_port)?;
+        progress.note(&credential.describe(config.as_deref()));
     }
-    progress.note("changes stay in a throwaway disk; quit with Ctrl-A X");
+    progress.note("changes stay in a throwaway disk, also over a reboot; quit with Ctrl-A X");
     let status = ready.command.interactive()?;
     let removed = fsx::remove_file(&start.work.join("disk.qcow2"));
     if status.success() { removed } else { Err(ready.command.failed(status)) }

@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 
 use super::card::Card;
 use super::spec::EmulatorSpec;
+use super::{Credential, Start};
 use crate::boot::config_txt::{self, Choice, Files as _, Model};
 use crate::error::{Error, Result};
 use crate::exec::Cmd;
 use crate::fsx;
 use crate::progress::Progress;
+
+/// The first serial port of every Raspberry Pi so far, in the vendor's and in mainline's device trees.
+const PL011: &str = "/soc/serial@7e201000";
 
 /// What QEMU is given in place of the firmware.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +48,13 @@ impl Direct {
 
 /// Prepares the files in `dir`.
 pub fn prepare(
-    image: &Path,
+    start: &Start<'_>,
     model: Model,
     spec: &EmulatorSpec,
-    dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Direct> {
-    let card = Card::open(image)?;
+    let dir = start.work;
+    let card = Card::open(start.image)?;
     let choice = config_txt::choose(&card, model)?;
     if !choice.wide {
         return Err(Error::new(format!("config.txt starts `{}` in 32-bit state", choice.kernel))
@@ -66,7 +70,16 @@ pub fn prepare(
         None => None,
         Some(path) => {
             let base = put("board.dtb", &card.read(path)?)?;
-            Some(adapt(&base, &card, &choice, spec, dir, progress)?)
+            let dtb = adapt(&base, &card, &choice, spec, dir, progress)?;
+            if let Some((property, text)) = start.credential.and_then(Credential::chosen) {
+                set(&dtb, "/chosen", property, text)?;
+            }
+            if spec.console.starts_with("ttyAMA") {
+                // Where U-Boot talks, and a kernel without `console=`.
+                set(&dtb, "/chosen", "stdout-path", "serial0:115200n8")?;
+                set(&dtb, "/aliases", "serial0", PL011)?;
+            }
+            Some(dtb)
         }
     };
     let mut initramfs = Vec::new();
@@ -102,6 +115,11 @@ fn cmdline(text: &str, spec: &EmulatorSpec) -> String {
         words.push(format!("earlycon={port}"));
     }
     words.join(" ")
+}
+
+/// Sets a property of text, making its node when it is not there.
+fn set(dtb: &Path, node: &str, property: &str, text: &str) -> Result<()> {
+    Cmd::new("fdtput").args(["-p", "-t", "s"]).arg(dtb).args([node, property, text]).check().map(drop)
 }
 
 fn adapt(
@@ -148,7 +166,7 @@ fn adapt(
     };
     for node in &spec.dtb_disable {
         properties(node, "dtb-disable")?;
-        Cmd::new("fdtput").args(["-t", "s"]).arg(&dtb).args([node, "status", "disabled"]).check()?;
+        set(&dtb, node, "status", "disabled")?;
     }
     for (node, unwanted) in &spec.dtb_remove {
         let present = properties(node, "dtb-remove")?;

@@ -124,15 +124,17 @@ fn boot_chain(
     holds: &mut dyn FnMut(String),
 ) -> Result<()> {
     if let Some(direct) = direct {
-        if spec.chain != ChainName::RpiFirmware {
+        holds(format!("config.txt boots {}", direct.describe()));
+        if spec.chain == ChainName::RpiFirmware {
+            return Ok(());
+        }
+        if spec.chain != ChainName::UbootScript {
             return Err(Error::usage(format!(
                 "boot chain `{}` cannot be tested on this machine",
                 spec.chain
             ))
-            .hint("QEMU boots what config.txt names there: the chain is `rpi-firmware`"));
+            .hint("QEMU boots what config.txt names there: the chain is `rpi-firmware`, or `uboot-script` behind it"));
         }
-        holds(format!("config.txt boots {}", direct.describe()));
-        return Ok(());
     }
     console.expect(&["U-Boot 2"], "U-Boot", spec.boot_timeout)?;
     let (needle, file) = match spec.chain {

@@ -44,16 +44,18 @@ fn arguments_for_u_boot_on_virt() {
     };
     assert_eq!(
         line(&inv),
-        "qemu -machine virt -nodefaults -display none -no-reboot -cpu cortex-a57 -smp 2 -m 1024M \
+        "qemu -machine virt -nodefaults -display none -cpu cortex-a57 -smp 2 -m 1024M -no-reboot \
          -chardev stdio,id=console,signal=off -serial chardev:console \
          -drive if=none,id=disk,format=qcow2,file=a,,b/disk.qcow2 -device virtio-blk-device,drive=disk \
          -netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-device,netdev=net \
-         -device virtio-rng-device -bios fw/u-boot.bin"
+         -device virtio-rng-device -device i6300esb -bios fw/u-boot.bin"
     );
     inv.serial = Serial::Terminal;
     assert!(line(&inv).contains(
-        " -chardev stdio,id=console,mux=on,signal=off -mon chardev=console -serial chardev:console "
+        " -m 1024M -chardev stdio,id=console,mux=on,signal=off -mon chardev=console -serial chardev:console "
     ));
+    // Whoever reboots the guest wants to see it come back.
+    assert!(!line(&inv).contains("-no-reboot"));
     inv.bios = Some("default".into());
     inv.kernel = Some("fw/u-boot.bin".into());
     assert!(line(&inv).ends_with(" -bios default -kernel fw/u-boot.bin"));
@@ -186,12 +188,12 @@ fn a_taken_port_is_told() {
 fn credentials_go_by_the_hardware() {
     let key = Credential::Key { private: "a,b/key".into() };
     assert_eq!(key.args(), ["-fw_cfg", "name=opt/bimg/ssh-key,file=a,,b/key.pub"]);
-    assert_eq!(key.cmdline(), None);
+    assert_eq!(key.chosen(), None);
     assert_eq!(key.login(), Login::Ssh { key: "a,b/key".into() });
     assert!(Credential::Password.args().is_empty());
-    let hash = Credential::Password.cmdline().unwrap();
+    let (_, hash) = Credential::Password.chosen().unwrap();
     let made = Cmd::new("openssl").args(["passwd", "-6", "-salt", "bimg", "bimg"]).check().unwrap().text();
-    assert_eq!(hash, format!("bimg.root-hash={}", made.trim()));
+    assert_eq!(hash, made.trim());
 
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
@@ -201,6 +203,25 @@ fn credentials_go_by_the_hardware() {
         assert!(fsx::read_to_string(&dir.path().join("key.pub")).unwrap().starts_with("ssh-ed25519 "));
     }
     assert_eq!(Credential::throwaway(&raspi4b(), dir.path()).unwrap(), Credential::Password);
+    assert_eq!(Credential::Password.ssh_config(dir.path(), None).unwrap(), None);
+    assert_eq!(key.ssh_config(dir.path(), None).unwrap(), None);
+    let spaced = dir.path().join("a b");
+    fsx::create_dir_all(&spaced).unwrap();
+    let made = Credential::Key { private: spaced.join("key") };
+    let config = made.ssh_config(&spaced, Some(2222)).unwrap().unwrap();
+    assert_eq!(made.describe(Some(&config)), format!("SSH: ssh -F {} guest", config.display()));
+    // As SSH itself understands it.
+    let read = Cmd::new("ssh").arg("-F").arg(&config).args(["-G", "guest"]).check().unwrap().text();
+    for line in [
+        "hostname 127.0.0.1".to_string(),
+        "port 2222".to_string(),
+        "user root".to_string(),
+        format!("identityfile {}/key", spaced.display()),
+        format!("userknownhostsfile {}/known_hosts", spaced.display()),
+        "stricthostkeychecking accept-new".to_string(),
+    ] {
+        assert!(read.lines().any(|have| have.trim_matches('"') == line), "{line}: {read}");
+    }
 }
 
 /// A directory with an image, firmware, and a script in QEMU's place.
@@ -485,8 +506,12 @@ fn the_boot_partition_is_found_and_booted_as_config_txt_says() {
         &gpt,
         &[("config.txt", "kernel=os/linux.img\n"), ("os/linux.img", "linux"), ("cmdline.txt", "quiet\n")],
     );
-    let error =
-        raspberry_pi::prepare(&image, config_txt_model(), &raspi4b(), dir.path(), &Silent).unwrap_err();
+    let prepare = |image: &Path| {
+        let (work, credential) = (dir.path(), Some(&Credential::Password));
+        let start = Start { image, work, card_size: None, ssh_port: None, credential };
+        raspberry_pi::prepare(&start, config_txt_model(), &raspi4b(), &Silent)
+    };
+    let error = prepare(&image).unwrap_err();
     assert_eq!(
         error.to_string(),
         "config.txt leads to DTB `bcm2711-rpi-4-b.dtb`, which is not on the boot partition\n\n\
@@ -498,12 +523,14 @@ fn the_boot_partition_is_found_and_booted_as_config_txt_says() {
     Cmd::new("mcopy").arg("-i").arg(&fat).arg(&dtb).arg("::bcm2711-rpi-4-b.dtb").check().unwrap();
     let file = std::fs::File::options().write(true).open(&image).unwrap();
     file.write_all_at(&fsx::read(&fat).unwrap(), 1 << 20).unwrap();
-    let direct = raspberry_pi::prepare(&image, config_txt_model(), &raspi4b(), dir.path(), &Silent).unwrap();
+    let direct = prepare(&image).unwrap();
     assert_eq!(direct.describe(), "kernel8.img with bcm2711-rpi-4-b.dtb");
     assert_eq!(fsx::read_to_string(&direct.kernel).unwrap(), "linux");
     let adapted = Cmd::new("dtc").args(["-q", "-I", "dtb"]).arg(direct.dtb.unwrap()).check().unwrap().text();
     assert!(adapted.contains("bus-width") && !adapted.contains("mmc-pwrseq"), "{adapted}");
     assert!(adapted.contains("status = \"disabled\""), "{adapted}");
+    assert!(adapted.contains("bimg,root-hash = \"$6$bimg$"), "{adapted}");
+    assert!(adapted.contains("stdout-path = \"serial0:115200n8\""), "{adapted}");
     assert!(!card::Card::open(&image).unwrap().exists("config.txt"));
 }
 

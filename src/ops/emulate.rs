@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::manifest::Manifest;
 use crate::board::Board;
+use crate::boot;
 use crate::emulate::{self, Credential, Login, Machine, Start, TestReport, TestSpec};
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -104,6 +105,14 @@ pub fn run(
     let credential = Credential::throwaway(&machine.spec, &work)?;
     let image = workdir.image();
     let start = start(&image, &work, card_size, Some(&credential));
+    if machine.spec.network && boot::chain(&board.boot)?.slots().is_some() {
+        progress.note(&format!(
+            "a new kernel on it: bimg deploy --board {} --accept-new --host {} --ssh-config {}",
+            board.name,
+            emulate::GUEST,
+            super::build::relative(&work.join("ssh_config"))
+        ));
+    }
     emulate::run(&machine, &start, progress)
 }
 
