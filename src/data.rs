@@ -113,11 +113,12 @@ impl DataDirs {
     /// Names of the TOML files directly in a directory, without their ending, sorted.
     pub fn names(&self, dir: &str) -> Result<Vec<String>> {
         let files = self.below(dir)?;
-        Ok(files
-            .keys()
-            .filter(|name| !name.contains('/'))
-            .filter_map(|name| name.strip_suffix(".toml").map(str::to_string))
-            .collect())
+        let names = files.keys().filter(|name| !name.contains('/'));
+        let mut names: Vec<String> =
+            names.filter_map(|name| name.strip_suffix(".toml").map(str::to_string)).collect();
+        // With their ending `rpi4-uboot` comes before `rpi4`.
+        names.sort();
+        Ok(names)
     }
 }
 

@@ -33,7 +33,7 @@ mod names {
         );
         unknown(
             "xyzzy",
-            "error: there is no board `xyzzy`\n\nhint: boards: acme, qemu-arm64, qemu-riscv64, rpi4\n",
+            "error: there is no board `xyzzy`\n\nhint: boards: acme, qemu-arm64, qemu-riscv64, rpi4, rpi4-uboot\n",
         );
     }
 
