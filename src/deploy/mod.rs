@@ -45,7 +45,7 @@ use self::remote::Remote;
 use self::transfer::{Delta, Transfer};
 use self::trial::Trial;
 use crate::board::Board;
-use crate::boot::{self, BootInput, SlotId, Slots};
+use crate::boot::{self, BootInput, SlotId, SlotState, Slots};
 use crate::error::{Error, Exit, Result};
 use crate::progress::Progress;
 use crate::ssh::{Host, Options, Session, Staying};
@@ -205,6 +205,13 @@ impl One<'_> {
         if is_default && facts.running() == Some(&id) {
             return Ok(self.deployed(&payload, Outcome::Unchanged, &Delta::default(), 0));
         }
+        let good_boot = facts.deployments.get(&id).and_then(|it| it.good_boot.as_ref());
+        if facts.running() == Some(&id) && good_boot == Some(&facts.boot_id) && !self.job.dry_run {
+            // Cut between the last two steps.
+            let state = SlotState { default: Some(payload.id.clone()), trial: None };
+            trial::write_state(&remote, self.slots, &state)?;
+            return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
+        }
         let there = facts.deployments.get(&id).is_some_and(|it| !it.boot_missing);
         let mut wire = 0;
         let mut delta = Delta::default();
@@ -236,8 +243,8 @@ impl One<'_> {
             return Ok(self.deployed(&payload, Outcome::Installed, &delta, wire));
         }
         drop(held);
-        self.trial().run(remote, &payload.id, &payload.release, &facts)?;
-        self.prune(&id);
+        let remote = self.trial().run(remote, &payload.id, &payload.release, &facts)?;
+        self.prune(&remote, &id);
         Ok(self.deployed(&payload, Outcome::Default, &delta, wire))
     }
 
@@ -322,10 +329,8 @@ impl One<'_> {
     }
 
     /// Old deployments go once the new one is the default. Failing at that fails nothing else.
-    fn prune(&self, id: &str) {
+    fn prune(&self, remote: &Remote, id: &str) {
         let prune = || -> Result<()> {
-            let remote =
-                Remote::new(Session::open(&self.place.host, &self.job.ssh)?, self.partition, self.slots)?;
             let facts = remote.look(self.slots, &[], false)?;
             let old = manage::superfluous(&facts, self.slots, self.job.board.deploy.keep);
             let old: Vec<&str> = old.iter().map(String::as_str).filter(|old| *old != id).collect();

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::fsx;
 use crate::kernel::KernelArtifacts;
 use crate::tree::Content;
+use crate::version::Version;
 
 /// One file of a deployment.
 #[derive(Debug, Clone)]
@@ -162,7 +163,7 @@ impl Payload {
         let release = &built.kernel.release;
         let real_init = facts.word("init").filter(|init| !init.contains("/.bimg/")).unwrap_or("/sbin/init");
         let cmdline = cmdline(&recipe.input.cmdline, facts, id);
-        let trial = format!("{cmdline} bimg_trial={} panic=10", recipe.trial);
+        let trial = trial_cmdline(&cmdline, release, recipe.trial);
         let mut entries = BTreeMap::new();
         let mut put = |entry: Entry| drop(entries.insert(entry.path.clone(), entry));
         let input = BootInput { cmdline, ..recipe.input.clone() };
@@ -217,6 +218,18 @@ fn take_over(entries: &mut BTreeMap<String, Entry>, recipe: &Recipe<'_>, facts: 
     Ok(())
 }
 
+/// For a trial: a panic resets, and so does a root that never appears, where the kernel can wait with an end
+/// (`rootwait=`, Documentation/admin-guide/kernel-parameters.txt; older kernels would not wait at all).
+fn trial_cmdline(cmdline: &str, release: &str, seconds: u64) -> String {
+    let ends = Version::find(release).is_some_and(|version| version >= Version::new(&[6, 7]));
+    let root = format!("rootwait={}", (seconds / 2).min(60));
+    let words: Vec<&str> = cmdline
+        .split(' ')
+        .map(|word| if ends && word == "rootwait" { root.as_str() } else { word })
+        .collect();
+    format!("{} bimg_trial={seconds} panic=10", words.join(" "))
+}
+
 /// The profile's command line, with what tells the running system where its root is.
 fn cmdline(profile: &str, facts: &Facts, id: &SlotId) -> String {
     let key = |word: &str| word.split('=').next().unwrap_or_default().to_string();
@@ -225,7 +238,8 @@ fn cmdline(profile: &str, facts: &Facts, id: &SlotId) -> String {
         for word in &facts.cmdline {
             let root = ["root", "rootfstype", "rootflags", "rootwait", "rootdelay", "ro", "rw", "resume"];
             if root.contains(&key(word).as_str()) && !words.iter().any(|known| key(known) == key(word)) {
-                words.push(word.clone());
+                // A trial's own way to wait ends with it.
+                words.push(if key(word) == "rootwait" { "rootwait".to_string() } else { word.clone() });
             }
         }
     }

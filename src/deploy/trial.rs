@@ -78,8 +78,8 @@ pub fn reboot(remote: &Remote, command: &str) -> Result<()> {
 }
 
 impl Trial<'_> {
-    /// Boots `id` once and judges it. `before`: the board as it was.
-    pub fn run(&self, remote: Remote, id: &SlotId, release: &str, before: &Facts) -> Result<()> {
+    /// Boots `id` once and judges it. `before`: the board as it was. Returns the board as it is then.
+    pub fn run(&self, remote: Remote, id: &SlotId, release: &str, before: &Facts) -> Result<Remote> {
         let console = self.console_size();
         let default = before.slots(self.slots).unwrap_or_default().default;
         self.progress.note(&format!("{}: trial boot of {release} ({id})", self.host));
@@ -118,7 +118,7 @@ impl Trial<'_> {
         id: &SlotId,
         release: &str,
         console: Option<u64>,
-    ) -> Result<()> {
+    ) -> Result<Remote> {
         let verdict = if facts.release == release {
             self.check_all(&remote)
         } else {
@@ -129,11 +129,9 @@ impl Trial<'_> {
                 let name = id.to_string();
                 let args = [name.as_str(), facts.boot_id.as_str()];
                 remote.run("confirm the new kernel", include_str!("remote/good.sh"), &args)?;
-                return write_state(
-                    &remote,
-                    self.slots,
-                    &SlotState { default: Some(id.clone()), trial: None },
-                );
+                let kept = SlotState { default: Some(id.clone()), trial: None };
+                write_state(&remote, self.slots, &kept)?;
+                return Ok(remote);
             }
             Err(error) if error.exit() == Exit::Interrupted => return Err(error),
             Err(error) => error.chain().collect::<Vec<_>>().join(": "),

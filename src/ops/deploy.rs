@@ -144,7 +144,7 @@ pub fn deploy(
     let board = &build.board;
     deploy::with_slots(board, |_| Ok(()))?;
     let boot_partition = boot_partition(board)?;
-    let _lock = build.workdir.lock(progress)?;
+    let lock = build.workdir.lock(progress)?;
     let mut shelf = Shelf::open()?;
     if options.no_build {
         check_built(build, &shelf, progress)?;
@@ -153,6 +153,8 @@ pub fn deploy(
     let Some(compiled) = compile(&run, &mut shelf, Stage::Kernel)? else {
         return Err(Error::new("the build left no kernel"));
     };
+    // The kernel stays as it is; others may deploy it to other boards meanwhile.
+    drop(lock);
     let built = Built::new(&compiled.kernel)?;
     gate::check_build(&built)?;
     let firmware = BTreeMap::new();

@@ -12,6 +12,8 @@ fi
 trap 'rm -rf $lock' EXIT
 trap 'exit 9' HUP INT TERM PIPE
 echo $$ >$lock/pid
+# What one before us, killed, left mounted.
+umount "$run/boot" 2>/dev/null || :
 printf '%s\n' "$1" >$lock/by
 date -u +%Y-%m-%dT%H:%M:%SZ >$lock/since
 echo taken

@@ -66,7 +66,7 @@ base() {
 			grep '  boot/' files | sed 's/^/base-file /'
 		fi
 	elif cd "/lib/modules/$(uname -r)" 2>/dev/null; then
-		find . -type f ! -name '.*' -exec sha256sum {} + | sed 's|  \./|  modules/|; s/^/base-file /'
+		find . -type f -exec sha256sum {} + | sed 's|  \./|  modules/|; s/^/base-file /'
 	fi
 	cd /
 }
