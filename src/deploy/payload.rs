@@ -101,12 +101,15 @@ impl Parts {
     /// Everything from the build.
     pub const ALL: Parts = Parts { kernel: true, dtbs: true, modules: true };
 
-    fn takes(self, path: &str, kernel: &str) -> bool {
-        match path.split_once('/') {
-            Some(("modules", _)) => self.modules,
-            // The command line comes with the kernel, and is always made anew.
-            Some(("boot", name)) if name == kernel => self.kernel,
-            Some(("boot", name)) => self.dtbs || name.starts_with("cmdline"),
+    fn takes(self, path: &str) -> bool {
+        let Some((dir, name)) = path.split_once('/') else { return true };
+        let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        match dir {
+            "modules" => self.modules,
+            // What holds a command line is made anew for each deployment.
+            "boot" if ends(&[".scr", ".txt"]) => true,
+            "boot" if ends(&[".dtb", ".dtbo"]) => self.dtbs,
+            "boot" => self.kernel,
             _ => true,
         }
     }
@@ -179,7 +182,7 @@ impl Payload {
         put(entry("init", target::init_script(release, id, real_init).as_str().into())?);
         put(entry("config", Content::whole(&built.kernel.config)?)?);
         if recipe.parts != Parts::ALL {
-            take_over(&mut entries, recipe, facts)?;
+            take_over(&mut entries, recipe.parts, facts)?;
         }
         Ok(entries.into_values().collect())
     }
@@ -201,19 +204,25 @@ pub(super) fn sum_line(entry: &Entry) -> String {
 }
 
 /// Puts the running kernel's files in the place of what is not to be changed.
-fn take_over(entries: &mut BTreeMap<String, Entry>, recipe: &Recipe<'_>, facts: &Facts) -> Result<()> {
-    let kernel = recipe.input.kernel.0.as_str();
-    entries.retain(|path, _| recipe.parts.takes(path, kernel));
+fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts) -> Result<()> {
+    let replaced: Vec<String> = entries.keys().filter(|path| !parts.takes(path)).cloned().collect();
+    for path in replaced {
+        entries.remove(&path);
+        // Modules may be others than those of the build; every boot file has its counterpart.
+        if path.starts_with("boot/") && !facts.base.files.contains_key(&path) {
+            let name = path.trim_start_matches("boot/");
+            return Err(Error::new(format!("the running kernel's `{name}` was not found on the board"))
+                .hint(
+                    "deploy the whole kernel once: without `--kernel-only`, `--modules-only`, `--dtb-only`",
+                ));
+        }
+    }
     for (path, sha256) in &facts.base.files {
-        let boot_or_module = path.starts_with("boot/") || path.starts_with("modules/");
-        if boot_or_module && !recipe.parts.takes(path, kernel) {
+        let part = path.starts_with("boot/") || path.starts_with("modules/");
+        if part && !parts.takes(path) {
             let entry = Entry { path: path.clone(), content: None, sha256: *sha256, size: 0 };
             entries.insert(path.clone(), entry);
         }
-    }
-    if !entries.contains_key(&format!("boot/{kernel}")) {
-        return Err(Error::new(format!("the running kernel's `{kernel}` was not found on the board"))
-            .hint("deploy the whole kernel once, without `--modules-only` or `--dtb-only`"));
     }
     Ok(())
 }
