@@ -359,6 +359,19 @@ fn verify_finds_what_does_not_fit() {
 }
 
 #[test]
+fn verify_knows_a_boot_loader_behind_the_firmware() {
+    let project = project();
+    project.shell(&in_boot("echo U-Boot 2025.01-3 > d; mcopy -o -i boot.fs d ::kernel8.img"));
+    let outcome = run(&project, &["verify", "pi.img"]);
+    assert!(
+        outcome.stdout.contains("\nboot: Raspberry Pi firmware, 1:/config.txt: good (1 entry)\n"),
+        "{}{}",
+        outcome.stdout,
+        outcome.stderr
+    );
+}
+
+#[test]
 fn verify_finds_damage() {
     wrong(
         "truncate -s 16M pi.img",

@@ -11,8 +11,9 @@
 //! needs is in its own directory, and none of the image's files ever changes.
 //!
 //! A trial is taken away before it is started: one byte of the sector makes its line a comment, the sector is
-//! written where it is, and only what reads back the same lets the trial start. Stock U-Boots have `fatwrite`,
-//! but neither a boot counter nor writable ext4.
+//! written where it is, and only what reads back as taken away lets the trial start. (2025.01 was seen to
+//! stamp the time into the file's directory entry as well.) Stock U-Boots have `fatwrite`, but neither a boot counter nor
+//! writable ext4; one that drives a watchdog starts it by itself (`CONFIG_WATCHDOG_AUTOSTART`).
 
 use std::fmt::Write;
 

@@ -35,6 +35,11 @@ pub struct Kernel {
     pub release: Option<String>,
 }
 
+/// True for a U-Boot, which a Raspberry Pi's firmware starts as it starts a kernel: by its version string.
+pub fn is_uboot(file: &[u8]) -> bool {
+    memmem::find(file, b"U-Boot 20").is_some()
+}
+
 /// Looks into a kernel file; `None` when it is none.
 pub fn identify(file: &[u8]) -> Option<Kernel> {
     let (format, machine) = format(file)?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::chain::{Chain, Entry, Loader, one_line};
 use super::super::inspect::{self, Inspection, Volumes};
+use super::super::kernel;
 use super::super::volume::{self, Kind};
 use super::{Check, Finding, dtb, name_of};
 use crate::error::Result;
@@ -54,6 +55,7 @@ fn files(volumes: &Volumes, found: &Inspection, chain: &Chain, entry: &Entry, fi
                     _ if at.size == 0 => {
                         findings.push(Finding::error(format!("kernel `/{path}` is empty")));
                     }
+                    None if is_uboot(volumes, partition, &path) => {}
                     None => findings.push(Finding::error(format!("kernel `/{path}` is no kernel"))),
                     Some(it) if it.kernel.release.is_none() => {
                         findings.push(Finding::warning(format!("kernel `/{path}` does not say its release")));
@@ -72,6 +74,11 @@ fn files(volumes: &Volumes, found: &Inspection, chain: &Chain, entry: &Entry, fi
             findings.push(Finding::error(format!("{}: firmware `{}` is not there", entry.title, any[0])));
         }
     }
+}
+
+fn is_uboot(volumes: &Volumes, partition: u32, path: &str) -> bool {
+    let read = volumes.of(partition).map(|volume| volume.read(path, kernel::MAX_FILE));
+    matches!(read, Some(Ok(file)) if kernel::is_uboot(&file))
 }
 
 /// Whether `root=` names a partition or filesystem of this image.
