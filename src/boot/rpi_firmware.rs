@@ -12,7 +12,7 @@
 
 use std::fmt::Write;
 
-use super::slots::{self, SlotId, SlotState, Slots};
+use super::slots::{self, Once, SlotId, SlotState, Slots};
 use super::{
     BootChain, BootFile, BootInput, BootSpec, ChainName, Files, INITRAMFS, check_cmdline, file_name, firmware,
 };
@@ -117,6 +117,17 @@ impl Slots for RpiFirmware<'_> {
 
     fn reboot(&self) -> &'static str {
         "reboot '0 tryboot'"
+    }
+
+    fn once(&self) -> Option<Once> {
+        Some(Once {
+            // The device by which Raspberry Pi's kernels, and no others, let user space talk to the firmware.
+            test: "[ -e /dev/vcio ] && \
+                   case $(readlink -f \"$(command -v reboot)\") in *busybox*) false ;; esac",
+            why: "the firmware boots a kernel once when it is told `0 tryboot`, and only Raspberry Pi's kernels, with a \
+                  `reboot` that is not busybox's, hand that on",
+            hint: "board `rpi4-uboot` tries kernels without: build its image and flash it",
+        })
     }
 
     fn evidence(&self) -> &'static [(&'static str, &'static str)] {

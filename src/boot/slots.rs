@@ -65,6 +65,17 @@ pub struct SlotState {
     pub trial: Option<SlotId>,
 }
 
+/// What the running system has to bring for a trial boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    /// A condition of a POSIX shell on the target.
+    pub test: &'static str,
+    /// Why it may not hold.
+    pub why: &'static str,
+    /// What helps.
+    pub hint: &'static str,
+}
+
 /// A boot chain that tells kernels apart.
 pub trait Slots {
     /// Boot files of a deployment, paths from the boot partition's root, all below [`SlotId::dir`]; sorted.
@@ -81,6 +92,11 @@ pub trait Slots {
 
     /// The command that reboots a running target into the armed trial, as shell words.
     fn reboot(&self) -> &'static str;
+
+    /// What the running system must be able to do for [`Slots::reboot`] to lead to the trial; `None` when any can.
+    fn once(&self) -> Option<Once> {
+        None
+    }
 
     /// Files of the boot partition, and bytes in them, by which a target is known to boot through this chain as
     /// bimg makes it.

@@ -5,9 +5,10 @@ use std::io::Read;
 use super::device_tree;
 use super::facts::Facts;
 use super::payload::{Built, Payload};
+use super::remote::Remote;
 use crate::arch::Arch;
 use crate::board::Board;
-use crate::boot::Slots;
+use crate::boot::{Once, Slots};
 use crate::error::{Error, Result};
 use crate::image::kernel;
 use crate::tree::Content;
@@ -86,6 +87,18 @@ pub fn check_board(
     Ok(())
 }
 
+/// A board that cannot tell its boot loader to boot something once would come back on its old kernel without a word.
+pub fn check_once(remote: &Remote, slots: &dyn Slots) -> Result<()> {
+    let Some(once) = slots.once() else { return Ok(()) };
+    let text = format!("if {}; then echo yes; fi\n", once.test);
+    let can = remote.run("see whether the board can boot a kernel once", &text, &[])?;
+    if can.trim() == "yes" { Ok(()) } else { Err(cannot_boot_once(&once)) }
+}
+
+fn cannot_boot_once(once: &Once) -> Error {
+    Error::new("the board cannot boot a kernel once").caused_by(once.why).hint(once.hint)
+}
+
 /// A device tree for another board does not boot on this one.
 fn check_compatible(board: &Board, dtbs: &[(String, Content)], facts: &Facts) -> Result<()> {
     if dtbs.is_empty() || facts.compatible.is_empty() {
@@ -139,4 +152,23 @@ pub fn check_room(payload: &Payload, facts: &Facts) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{self, BootSpec, ChainName};
+
+    #[test]
+    fn a_firmware_that_is_told_nothing() {
+        let spec = BootSpec::new(ChainName::RpiFirmware);
+        let once = boot::chain(&spec).unwrap().slots().unwrap().once().unwrap();
+        assert_eq!(
+            cannot_boot_once(&once).to_string(),
+            "the board cannot boot a kernel once\n  \
+             caused by: the firmware boots a kernel once when it is told `0 tryboot`, and only Raspberry Pi's kernels, \
+             with a `reboot` that is not busybox's, hand that on\n\n\
+             hint: board `rpi4-uboot` tries kernels without: build its image and flash it"
+        );
+    }
 }

@@ -179,6 +179,7 @@ impl One<'_> {
         let facts = remote.look(self.slots, &self.images(), true).map_err(phase("the look at the board"))?;
         let dtbs = &self.job.input.dtbs;
         gate::check_board(self.job.board, dtbs, self.slots, &facts)?;
+        gate::check_once(&remote, self.slots)?;
         self.check_parts(&facts)?;
         let recipe = Recipe {
             parts: self.job.parts,

@@ -183,3 +183,24 @@ fn overlays_of_a_deployment_are_all_or_none() {
     let own = ["overlays/README", "overlays/i2c-rtc.dtbo", "overlays/own.dtbo", "overlays/vc4.dtbo"];
     assert_eq!(names(), [shared, own].concat());
 }
+
+#[test]
+fn a_system_that_cannot_hand_on_the_argument_is_told_apart() {
+    let spec = BootSpec::new(ChainName::RpiFirmware);
+    let once = chain(&spec).unwrap().slots().unwrap().once().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let holds = |reboot: &str, vcio: bool| {
+        // `reboot` is a link to what provides it, as systemd and busybox have it.
+        let script = format!(
+            "cd {}; rm -f vcio reboot; ln -s /bin/true systemctl 2>/dev/null; : >busybox; chmod +x busybox\n\
+             ln -s {reboot} reboot; {}\nPATH=$PWD:$PATH\nif {}; then echo yes; else echo no; fi",
+            dir.path().display(),
+            if vcio { ": >vcio" } else { ":" },
+            once.test.replace("/dev/vcio", "vcio")
+        );
+        Cmd::new("sh").args(["-c", &script]).check().unwrap().text()
+    };
+    assert_eq!(holds("systemctl", true), "yes\n");
+    assert_eq!(holds("systemctl", false), "no\n");
+    assert_eq!(holds("busybox", true), "no\n");
+}
