@@ -124,6 +124,10 @@ fn cuts(lab: &Lab, count: u64) {
         deploy.wait().unwrap();
         if power {
             machine = lab.start();
+        } else {
+            // It may be about to reboot.
+            std::thread::sleep(Duration::from_secs(8));
+            machine.wait_ssh();
         }
         let after = lab.running();
         if after == before {
