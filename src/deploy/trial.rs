@@ -84,9 +84,15 @@ impl Trial<'_> {
         let default = before.slots(self.slots).unwrap_or_default().default;
         self.progress.note(&format!("{}: trial boot of {release} ({id})", self.host));
         write_state(&remote, self.slots, &SlotState { default: default.clone(), trial: Some(id.clone()) })?;
-        reboot(&remote, self.slots.reboot()).map_err(|error| {
-            error.hint("the trial is armed: the next boot of the board is going to be the new kernel's, once")
-        })?;
+        match reboot(&remote, self.slots.reboot()) {
+            // Gone before it could answer.
+            Err(error) if error.exit() == Exit::Unreachable => {}
+            other => other.map_err(|error| {
+                error.hint(
+                    "the trial is armed: the next boot of the board is going to be the new kernel's, once",
+                )
+            })?,
+        }
         drop(remote);
         let back = self.wait(&before.boot_id, SHUTDOWN + self.time, true);
         match back {
