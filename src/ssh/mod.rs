@@ -209,8 +209,7 @@ impl Session {
     fn lost(&self, words: &str) -> Error {
         let error = Error::new(format!("the connection to {} broke", self.host)).with_exit(Exit::Unreachable);
         let words = words.trim();
-        let error = if words.is_empty() { error } else { error.caused_by(crate::exec::tail(words, 3)) };
-        error.hint("does it reboot? the same command goes on from there")
+        if words.is_empty() { error } else { error.caused_by(crate::exec::tail(words, 3)) }
     }
 }
 
