@@ -67,6 +67,12 @@ enum Command {
     /// Show what a build would do, and why
     Plan(plan::Plan),
     /// Run the kernel's make for a board
+    ///
+    /// Any goal of kbuild, with the compiler, configuration and object
+    /// directory of the board's build: `menuconfig`, `savedefconfig`,
+    /// `drivers/usb/core/hub.o`, `headers_install INSTALL_HDR_PATH=/dir`,
+    /// `clean`, `mrproper`. What changes the configuration is printed as a
+    /// fragment; the next build begins with the board's own again.
     Make(make::Make),
     /// Boot the image in QEMU on this terminal
     Run(run::Run),
