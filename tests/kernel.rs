@@ -186,6 +186,29 @@ fn a_key_that_the_kernel_makes_for_itself_is_told_of_and_ones_own_is_an_input() 
     );
 }
 
+/// Their versions would be in the configuration, the headers and the image.
+#[test]
+fn programs_that_a_kernel_does_not_use_are_hidden_from_its_kconfig() {
+    let kernel = Kernel::new();
+    let mut spec = kernel.spec();
+    std::fs::create_dir_all(spec.obj()).unwrap();
+    let flags = |spec: &KernelSpec| {
+        let variables = kernel::make::Make::new(spec).unwrap().variables();
+        variables.into_iter().find(|(name, _)| *name == "MAKEFLAGS").unwrap().1
+    };
+    assert_eq!(flags(&spec), "RUSTC=none PAHOLE=none");
+    kernel.write("linux/Makefile", "RUSTC = rustc\nPAHOLE = pahole\nversions:\n\t@echo $(RUSTC) $(PAHOLE)\n");
+    let make = kernel::make::Make::new(&spec).unwrap();
+    let said = make.cmd(&["versions".to_string()]).check().unwrap().text();
+    assert!(said.contains("\nnone none\n"), "{said}");
+    spec.sets = vec!["CONFIG_RUST=y".to_string()];
+    assert_eq!(flags(&spec), "PAHOLE=none");
+    kernel.write("linux/arch/arm64/configs/acme_defconfig", "CONFIG_DEBUG_INFO_BTF=y\n");
+    assert_eq!(flags(&spec), "");
+    spec.fragments = vec![fragment("# CONFIG_DEBUG_INFO_BTF is not set\n")];
+    assert_eq!(flags(&spec), "PAHOLE=none");
+}
+
 #[test]
 fn two_folders_give_the_same_bytes() {
     let digests = |below: &str| {

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::config::{self, Values};
 use super::spec::KernelSpec;
 use crate::arch::Arch;
 use crate::error::{Error, Result};
@@ -25,6 +26,10 @@ const KEPT: &[&str] =
 /// The same, by prefix.
 const KEPT_PREFIXES: &[&str] = &["CCACHE_", "XDG_"];
 
+/// Programs whose version Kconfig writes into every `.config`, and from there into headers and the image, whether or not
+/// anything uses them; and the option that does.
+const PROBED: [(&str, &str); 2] = [("RUSTC", "RUST"), ("PAHOLE", "DEBUG_INFO_BTF")];
+
 /// Memory to reckon with for one compiler process.
 const MEMORY_PER_JOB: u64 = 1 << 30;
 
@@ -38,6 +43,7 @@ pub struct Make {
     epoch: i64,
     overlays: bool,
     ccache: bool,
+    hidden: String,
 }
 
 impl Make {
@@ -59,6 +65,7 @@ impl Make {
             epoch: spec.epoch,
             overlays: !spec.overlays.is_empty(),
             ccache: uses_ccache(spec),
+            hidden: hidden(spec)?,
             source,
             obj,
         })
@@ -121,6 +128,7 @@ impl Make {
             ("SOURCE_DATE_EPOCH", self.epoch.to_string()),
             // Set and empty: no `+` in the release because the tree happens to lie in a git checkout.
             ("LOCALVERSION", String::new()),
+            ("MAKEFLAGS", self.hidden.clone()),
             ("KCFLAGS", self.flags.clone()),
             ("KAFLAGS", self.flags.clone()),
         ];
@@ -148,6 +156,21 @@ pub fn check_path(path: &Path, remedy: &str) -> Result<()> {
         Some(bad) => Err(Error::usage(format!("kernel path `{text}` holds `{bad}`"))
             .hint(format!("kbuild cannot work there; {remedy}"))),
     }
+}
+
+/// Variables that hide the programs which this configuration does not use: a host that has them makes the same.
+fn hidden(spec: &KernelSpec) -> Result<String> {
+    let requests = config::requests(&spec.fragments, &spec.sets)?;
+    let configs = spec.source.join("arch").join(spec.arch.kbuild()).join("configs");
+    let base = if spec.defconfig.contains('/') { PathBuf::new() } else { configs }.join(&spec.defconfig);
+    let base = Values::parse(&fsx::read_optional(&base)?.unwrap_or_default());
+    let everything = ["allyesconfig", "allmodconfig"].contains(&spec.defconfig.as_str());
+    let used = |option: &str| match requests.iter().find(|request| request.symbol == option) {
+        Some(request) => request.value == "y",
+        None => everything || base.is_y(option),
+    };
+    let unused = PROBED.into_iter().filter(|(_, option)| !used(option));
+    Ok(unused.map(|(program, _)| format!("{program}=none")).collect::<Vec<_>>().join(" "))
 }
 
 fn uses_ccache(spec: &KernelSpec) -> bool {

@@ -18,7 +18,7 @@ use crate::error::{Context, Result};
 use crate::fsx;
 
 /// Raised when the same spec would give other results: new flags, another way of staging.
-const RULES: &str = "1";
+const RULES: &str = "2";
 
 /// Reasons given for changed source files before counting the rest.
 const SHOWN: usize = 3;
