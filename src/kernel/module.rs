@@ -13,7 +13,9 @@ use crate::workdir::Lock;
 
 /// Builds module `name` and leaves it as `TO/NAME.ko`.
 pub fn build_module(spec: &KernelSpec, name: &str, to: &Path, progress: &dyn Progress) -> Result<PathBuf> {
-    let order = spec.obj().join("modules.order");
+    // The staged list: that of the object directory is gone after a make of one module.
+    let release = fsx::read_optional(&spec.obj().join("include/config/kernel.release"))?.unwrap_or_default();
+    let order = spec.stage().join("lib/modules").join(release.trim()).join("modules.order");
     let Some(order) = fsx::read_optional(&order)? else {
         return Err(Error::new(format!("module `{name}` cannot be built alone"))
             .caused_by("there is no finished kernel build with modules")
@@ -37,7 +39,7 @@ pub fn build_module(spec: &KernelSpec, name: &str, to: &Path, progress: &dyn Pro
     Ok(stripped)
 }
 
-/// `drivers/net/dummy.ko`, from a list of modules as kbuild writes it (`.o` since 6.4, `.ko` before).
+/// `drivers/net/dummy.ko`, from a list of modules as `modules_install` writes it: `kernel/drivers/net/dummy.ko`.
 fn find(order: &str, name: &str) -> Result<String> {
     let stem = |line: &str| {
         line.rsplit('/')
@@ -48,11 +50,11 @@ fn find(order: &str, name: &str) -> Result<String> {
             .replace('-', "_")
     };
     let wanted = name.replace('-', "_");
-    if let Some(line) = order.lines().find(|line| stem(line) == wanted) {
-        let base = line.rsplit_once('.').map_or(line, |(base, _)| base);
-        return Ok(format!("{base}.ko"));
+    let ours = order.lines().filter_map(|line| line.strip_prefix("kernel/"));
+    if let Some(line) = ours.clone().find(|line| stem(line) == wanted) {
+        return Ok(line.to_string());
     }
-    let all: Vec<String> = order.lines().map(stem).collect();
+    let all: Vec<String> = ours.map(stem).collect();
     let error = Error::usage(format!("this kernel has no module `{name}`"));
     Err(match nearest(&wanted, all.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("nearest: `{near}`")),
@@ -68,10 +70,10 @@ mod tests {
 
     #[test]
     fn a_module_is_found_as_kbuild_lists_it() {
-        let order = "drivers/net/dummy.o\ndrivers/block/loop.o\nsound/snd-pcm.o\n";
+        let order = "kernel/drivers/net/dummy.ko\nkernel/drivers/block/loop.ko\nkernel/sound/snd-pcm.ko\nupdates/hello.ko\n";
         assert_eq!(find(order, "dummy").unwrap(), "drivers/net/dummy.ko");
         assert_eq!(find(order, "snd_pcm").unwrap(), "sound/snd-pcm.ko");
-        assert_eq!(find("fs/ext4/ext4.ko\n", "ext4").unwrap(), "fs/ext4/ext4.ko");
+        assert!(find(order, "hello").is_err());
         assert_eq!(
             find(order, "dumy").unwrap_err().to_string(),
             "this kernel has no module `dumy`\n\nhint: nearest: `dummy`"
