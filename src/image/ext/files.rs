@@ -1,16 +1,33 @@
 //! Files and directories of ext2, ext3 and ext4, through the `ext4-view` crate.
 //!
-//! The crate believes some sizes that it reads; they are checked here before it is asked.
+//! The crate believes some sizes that it reads; they are checked here before it is asked. It refuses features
+//! that only say where descriptors are, as in a filesystem that has grown online: it is shown them where it
+//! looks for them.
 
 use std::io::{self, Read};
 
 use ext4_view::{DirEntry, Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 
-use super::super::read::{ReadAt, Source};
+use super::super::read::{ReadAt, Source, le32};
 use super::super::volume::{self, Entry, Kind, Volume};
-use super::Ext;
+use super::{Ext, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN};
 use crate::error::{Error, Result};
 
+/// Where the superblock has the features that a reader must know.
+const INCOMPAT: usize = 0x60;
+/// Those that do not matter to files here: descriptors in their groups (meta_bg), protection from mounting twice
+/// (mmp), large attributes in inodes (ea_inode).
+const PASSED_OVER: u32 = 0x10 | 0x100 | 0x400;
+/// Those that do matter and that the crate does not know, as mke2fs calls them.
+const FOREIGN: [(u32, &str); 5] = [
+    (0x1, "compression"),
+    (0x1000, "dirdata"),
+    (0x4000, "large_dir"),
+    (0x8000, "inline_data"),
+    (0x2_0000, "casefold"),
+];
+/// Where the superblock's checksum is.
+const CHECKSUM: usize = 0x3FC;
 /// Longest target of a symbolic link.
 const MAX_TARGET: u64 = 4096;
 
@@ -20,8 +37,13 @@ pub struct ExtVolume {
     size: u64,
 }
 
-/// The reader that the crate wants.
-struct Reader(Source);
+/// The reader that the crate wants. It asks for the superblock, then for each descriptor once.
+struct Reader {
+    source: Source,
+    ext: Ext,
+    /// Groups whose descriptor it has.
+    described: u64,
+}
 
 impl Ext4Read for Reader {
     fn read(
@@ -29,7 +51,29 @@ impl Ext4Read for Reader {
         start: u64,
         buffer: &mut [u8],
     ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.0.read_exact_at(start, buffer)?)
+        if start == SUPERBLOCK && buffer.len() == SUPERBLOCK_LEN {
+            self.source.read_exact_at(start, buffer)?;
+            pass_over(buffer);
+            return Ok(());
+        }
+        let mut at = start;
+        if self.described < self.ext.groups && buffer.len() as u64 == self.ext.descriptor {
+            at = self.ext.descriptor_at(self.described);
+            self.described += 1;
+        }
+        Ok(self.source.read_exact_at(at, buffer)?)
+    }
+}
+
+/// Takes the features out of a superblock that do not matter; a wrong checksum stays wrong.
+fn pass_over(superblock: &mut [u8]) {
+    let features = le32(superblock, INCOMPAT);
+    let sum = mkext4::csum::superblock(superblock);
+    let right = le32(superblock, CHECKSUM) == sum;
+    superblock[INCOMPAT..INCOMPAT + 4].copy_from_slice(&(features & !PASSED_OVER).to_le_bytes());
+    if right && le32(superblock, 0x64) & RO_METADATA_SUMS != 0 {
+        let sum = mkext4::csum::superblock(superblock);
+        superblock[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
     }
 }
 
@@ -48,8 +92,13 @@ impl ExtVolume {
                 source.len()
             )));
         }
-        let inner = Ext4::load(Box::new(Reader(source))).map_err(|cause| failed(&cause))?;
-        Ok(Some(ExtVolume { inner, size: ext.size() }))
+        if let Some((_, name)) = FOREIGN.iter().find(|(bit, _)| ext.incompat & bit != 0) {
+            return Err(failed(&format!("it has the feature `{name}`, which bimg does not read")));
+        }
+        let size = ext.size();
+        let reader = Reader { source, ext, described: 0 };
+        let inner = Ext4::load(Box::new(reader)).map_err(|cause| failed(&cause))?;
+        Ok(Some(ExtVolume { inner, size }))
     }
 
     /// No link may be followed on the way: the crate would read targets of any length.

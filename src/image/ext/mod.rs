@@ -35,6 +35,8 @@ const RO_BIGALLOC: u32 = 0x200;
 const RO_EXT4: u32 = 0x8 | 0x10 | 0x20 | 0x40 | 0x200 | 0x400;
 /// Group descriptors have checksums, of the old or the new kind.
 const RO_GROUP_SUMS: u32 = 0x10 | 0x400;
+/// Metadata has checksums, the superblock among it.
+const RO_METADATA_SUMS: u32 = 0x400;
 /// Group flag: its block bitmap was never written.
 const BLOCK_UNINIT: u16 = 2;
 /// Descriptors read at once.

@@ -103,6 +103,46 @@ fn nothing_is_missed_when_free_blocks_hold_rubbish() {
 }
 
 #[test]
+fn files_are_read_whatever_the_features() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, size) in KINDS.into_iter().chain([
+        (&["-t", "ext4", "-O", "meta_bg,^resize_inode,metadata_csum", "-b", "1024"][..], "64M"),
+        (&["-t", "ext4", "-O", "mmp,ea_inode"][..], "64M"),
+    ]) {
+        let source: Source = Arc::new(std::fs::read(made(dir.path(), args, size)).unwrap());
+        let ext = ExtVolume::open(source).unwrap_or_else(|error| panic!("{args:?}: {error}")).unwrap();
+        for i in 0..40 {
+            let read = ext.read(&format!("lib/file{i}"), u64::MAX).unwrap();
+            assert!(read == vec![i as u8; i * 3001], "{args:?} {i}");
+        }
+        assert_eq!(ext.list("lib").unwrap().len(), 41, "{args:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |bytes: Vec<u8>| ExtVolume::open(Arc::new(bytes)).err().unwrap().to_string();
+    let inline = std::fs::read(made(dir.path(), &["-t", "ext4", "-O", "inline_data"], "24M")).unwrap();
+    assert_eq!(
+        refused(inline),
+        "cannot read the filesystem\n  caused by: it has the feature `inline_data`, which bimg does not read"
+    );
+    let mut damaged = std::fs::read(made(dir.path(), KINDS[5].0, KINDS[5].1)).unwrap();
+    damaged[1024 + 0x3FC] ^= 1;
+    assert_eq!(
+        refused(damaged),
+        "cannot read the filesystem\n  caused by: corrupt filesystem: invalid superblock checksum"
+    );
+    let whole = std::fs::read(made(dir.path(), KINDS[0].0, KINDS[0].1)).unwrap();
+    assert_eq!(
+        refused(whole[..1 << 20].to_vec()),
+        "cannot read the filesystem\n  \
+         caused by: it has 25165824 bytes by its own account, but there are only 1048576"
+    );
+}
+
+#[test]
 fn files_links_and_loops() {
     let dir = tempfile::tempdir().unwrap();
     let source: Source = Arc::new(std::fs::read(made(dir.path(), KINDS[0].0, "24M")).unwrap());
