@@ -166,6 +166,17 @@ fn a_squashfs_is_read_as_well() {
 }
 
 #[test]
+fn a_card_that_was_pulled_is_shown_as_far_as_it_can_be() {
+    let project = project();
+    project.shell("debugfs -w -R 'feature needs_recovery' root.fs 2>/dev/null");
+    let shown = shown(&project, &["inspect", "root.fs"]);
+    let finding = "findings\n  warning: the image was not unmounted: what only its journal holds may be\n    \
+                   missing here\n";
+    assert!(shown.ends_with(finding), "{shown}");
+    assert!(shown.contains("6.12.9"), "{shown}");
+}
+
+#[test]
 fn files_are_listed_and_printed() {
     let project = project();
     assert_eq!(
@@ -204,6 +215,35 @@ fn extract_keeps_modes_and_links_and_overwrites_nothing() {
         "cmdline.txt: 1 files, 51 B\n"
     );
     assert_eq!(project.read("cmdline.txt"), "console=serial0 root=PARTUUID=1234abcd-02 rootwait\n");
+}
+
+#[test]
+fn refusals_of_names_that_are_no_good() {
+    let project = project();
+    project.shell(
+        "truncate -s 20M two.img; printf 'start=2048, size=16384, type=83, bootable\nstart=20480, size=16384, type=83, bootable\n' |
+           sfdisk -q --no-reread --no-tell-kernel -X dos two.img
+         for at in 1 10; do dd if=root.fs of=two.img bs=1M seek=$at conv=notrunc status=none; done
+         tune2fs -L \"$(printf 'a\\tb\\033[2Jc')\" root.fs > /dev/null
+         printf 'x' > strange; debugfs -w -R 'write strange \"a\tb\"' root.fs 2>/dev/null",
+    );
+    refused(
+        &project,
+        &["ls", "two.img", "root:"],
+        2,
+        "error: several partitions have the label `root`\n\nhint: name it by its number: 1, 2\n",
+    );
+    let shown = shown(&project, &["inspect", "two.img"]);
+    assert!(shown.contains("warning: 2 partitions of the MBR are marked active\n"), "{shown}");
+    // A label that would move the columns or clear the screen does neither.
+    let shown = run(&project, &["inspect", "root.fs"]).ok().stdout;
+    assert!(shown.contains(" │a bc  ") && shown.contains(" label a bc, "), "{shown}");
+    refused(
+        &project,
+        &["extract", "root.fs", ":a\tb"],
+        2,
+        "error: `a\\tb` is no name for a file here\n\nhint: say where to put it\n",
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io;
 use serde::Serialize;
 
 use super::chain::{self, Chain, one_line};
+use super::ext::Ext;
 use super::kernel::{self, Kernel};
 use super::open::{Image, Part};
 use super::probe::Content;
@@ -145,6 +146,12 @@ impl Volumes {
 pub fn inspect(image: &Image) -> Result<Inspection> {
     let mut findings = image.table.findings.clone();
     let volumes = Volumes::open(image, &mut findings);
+    findings.extend(image.parts.iter().filter(|part| was_pulled(image, part)).map(|part| {
+        Finding::warning(format!(
+            "{} was not unmounted: what only its journal holds may be missing here",
+            part.describe()
+        ))
+    }));
     let mut boot = Vec::new();
     for (number, volume) in &volumes.0 {
         let chains = chain::find(volume.as_ref(), *number);
@@ -167,6 +174,12 @@ pub fn inspect(image: &Image) -> Result<Inspection> {
         modules,
         findings,
     })
+}
+
+/// True for an ext filesystem whose journal waits to be written back.
+fn was_pulled(image: &Image, part: &Part) -> bool {
+    part.content.as_ref().is_some_and(|content| content.kind.starts_with("ext"))
+        && matches!(Ext::read(&image.bytes(part)), Ok(Some(ext)) if ext.needs_recovery)
 }
 
 fn part_facts(image: &Image, part: &Part) -> PartFacts {

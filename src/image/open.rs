@@ -99,7 +99,7 @@ impl Image {
         if let Some(fat) = fat {
             return Ok(Some(Box::new(fat)));
         }
-        if let Some(ext) = ExtVolume::open(source.clone()).map_err(in_part)? {
+        if let Some(ext) = ExtVolume::open(&source).map_err(in_part)? {
             return Ok(Some(Box::new(ext)));
         }
         let squash = SquashVolume::open(source).map_err(in_part)?;

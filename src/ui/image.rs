@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::text::{clean, cut, wrap};
+use super::text::{self, cut, wrap};
 use crate::image::chain::{Chain, Entry};
 use crate::image::diff::Difference;
 use crate::image::inspect::{Inspection, PartFacts};
@@ -237,6 +237,11 @@ fn entry_lines(it: &Inspection, chain: &Chain, entry: &Entry, out: &mut String) 
     if let Some(cmdline) = entry.cmdline.as_deref().filter(|cmdline| !cmdline.is_empty()) {
         column(out, 6, "cmdline", cmdline);
     }
+}
+
+/// In one line and one column after another: what an image holds may be anything.
+fn clean(text: &str) -> String {
+    text::clean(text).replace('\t', " ")
 }
 
 /// A piece of the disk in the picture.

@@ -26,6 +26,8 @@ const FOREIGN: [(u32, &str); 5] = [
     (0x8000, "inline_data"),
     (0x2_0000, "casefold"),
 ];
+/// The journal holds what is to be written back.
+const RECOVER: u32 = 0x4;
 /// Where the superblock's checksum is.
 const CHECKSUM: usize = 0x3FC;
 /// Longest target of a symbolic link.
@@ -43,6 +45,8 @@ struct Reader {
     ext: Ext,
     /// Groups whose descriptor it has.
     described: u64,
+    /// Features of the superblock that it does not get to see.
+    hidden: u32,
 }
 
 impl Ext4Read for Reader {
@@ -53,7 +57,7 @@ impl Ext4Read for Reader {
     ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if start == SUPERBLOCK && buffer.len() == SUPERBLOCK_LEN {
             self.source.read_exact_at(start, buffer)?;
-            pass_over(buffer);
+            hide(buffer, self.hidden);
             return Ok(());
         }
         let mut at = start;
@@ -66,11 +70,11 @@ impl Ext4Read for Reader {
 }
 
 /// Takes the features out of a superblock that do not matter; a wrong checksum stays wrong.
-fn pass_over(superblock: &mut [u8]) {
+fn hide(superblock: &mut [u8], hidden: u32) {
     let features = le32(superblock, INCOMPAT);
     let sum = mkext4::csum::superblock(superblock);
     let right = le32(superblock, CHECKSUM) == sum;
-    superblock[INCOMPAT..INCOMPAT + 4].copy_from_slice(&(features & !PASSED_OVER).to_le_bytes());
+    superblock[INCOMPAT..INCOMPAT + 4].copy_from_slice(&(features & !hidden).to_le_bytes());
     if right && le32(superblock, 0x64) & RO_METADATA_SUMS != 0 {
         let sum = mkext4::csum::superblock(superblock);
         superblock[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
@@ -79,10 +83,10 @@ fn pass_over(superblock: &mut [u8]) {
 
 impl ExtVolume {
     /// Of a partition that holds one; `None` for any other.
-    pub fn open(source: Source) -> Result<Option<Self>> {
+    pub fn open(source: &Source) -> Result<Option<Self>> {
         let failed =
             |cause: &dyn std::fmt::Display| Error::new("cannot read the filesystem").caused_by(cause);
-        let Some(ext) = Ext::read(&source).map_err(|cause| failed(&crate::fsx::describe(&cause)))? else {
+        let Some(ext) = Ext::read(source).map_err(|cause| failed(&crate::fsx::describe(&cause)))? else {
             return Ok(None);
         };
         if ext.size() > source.len() {
@@ -96,8 +100,16 @@ impl ExtVolume {
             return Err(failed(&format!("it has the feature `{name}`, which bimg does not read")));
         }
         let size = ext.size();
-        let reader = Reader { source, ext, described: 0 };
-        let inner = Ext4::load(Box::new(reader)).map_err(|cause| failed(&cause))?;
+        let load = |hidden| {
+            let reader = Reader { source: source.clone(), ext: ext.clone(), described: 0, hidden };
+            Ext4::load(Box::new(reader))
+        };
+        let inner = match load(PASSED_OVER) {
+            // A journal that the crate cannot read, as most are, is left alone: `inspect` says so.
+            Err(Ext4Error::Incompatible(_)) if ext.needs_recovery => load(PASSED_OVER | RECOVER),
+            loaded => loaded,
+        };
+        let inner = inner.map_err(|cause| failed(&cause))?;
         Ok(Some(ExtVolume { inner, size }))
     }
 

@@ -110,7 +110,7 @@ fn files_are_read_whatever_the_features() {
         (&["-t", "ext4", "-O", "mmp,ea_inode"][..], "64M"),
     ]) {
         let source: Source = Arc::new(std::fs::read(made(dir.path(), args, size)).unwrap());
-        let ext = ExtVolume::open(source).unwrap_or_else(|error| panic!("{args:?}: {error}")).unwrap();
+        let ext = ExtVolume::open(&source).unwrap_or_else(|error| panic!("{args:?}: {error}")).unwrap();
         for i in 0..40 {
             let read = ext.read(&format!("lib/file{i}"), u64::MAX).unwrap();
             assert!(read == vec![i as u8; i * 3001], "{args:?} {i}");
@@ -120,9 +120,44 @@ fn files_are_read_whatever_the_features() {
 }
 
 #[test]
+fn a_card_that_was_pulled_is_read_without_its_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = made(dir.path(), KINDS[0].0, KINDS[0].1);
+    Cmd::new("debugfs").args(["-w", "-R", "feature needs_recovery"]).arg(&disk).check().unwrap();
+    let source: Source = Arc::new(std::fs::read(disk).unwrap());
+    assert!(Ext::read(&source).unwrap().unwrap().needs_recovery);
+    let ext = ExtVolume::open(&source).unwrap().unwrap();
+    assert_eq!(ext.read("lib/file7", u64::MAX).unwrap(), vec![7; 21007]);
+}
+
+#[test]
+fn what_is_no_directory_or_too_deep_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = made(dir.path(), KINDS[0].0, KINDS[0].1);
+    Cmd::new("debugfs").args(["-w", "-R", "set_inode_field /link size 5000"]).arg(&disk).check().unwrap();
+    let ext = ExtVolume::open(&(Arc::new(std::fs::read(disk).unwrap()) as Source)).unwrap().unwrap();
+    assert_eq!(
+        ext.list("lib/file7").unwrap_err().to_string(),
+        "cannot read `/lib/file7` in the image\n  caused by: it is not a directory"
+    );
+    assert_eq!(
+        ext.target("link").unwrap_err().to_string(),
+        "cannot read `/link` in the image\n  caused by: the target of the link is too long"
+    );
+    std::fs::create_dir_all(dir.path().join("tree").join("d/".repeat(80))).unwrap();
+    let disk = made(dir.path(), KINDS[0].0, KINDS[0].1);
+    let ext = ExtVolume::open(&(Arc::new(std::fs::read(disk).unwrap()) as Source)).unwrap().unwrap();
+    let deep = ["d"; 65].join("/");
+    assert_eq!(
+        volume::walk(&ext, "", &mut |_, _| Ok(())).unwrap_err().to_string(),
+        format!("cannot read `/{deep}` in the image\n  caused by: its directories lead in circles")
+    );
+}
+
+#[test]
 fn what_cannot_be_read_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let refused = |bytes: Vec<u8>| ExtVolume::open(Arc::new(bytes)).err().unwrap().to_string();
+    let refused = |bytes: Vec<u8>| ExtVolume::open(&(Arc::new(bytes) as Source)).err().unwrap().to_string();
     let inline = std::fs::read(made(dir.path(), &["-t", "ext4", "-O", "inline_data"], "24M")).unwrap();
     assert_eq!(
         refused(inline),
@@ -146,7 +181,7 @@ fn what_cannot_be_read_is_told() {
 fn files_links_and_loops() {
     let dir = tempfile::tempdir().unwrap();
     let source: Source = Arc::new(std::fs::read(made(dir.path(), KINDS[0].0, "24M")).unwrap());
-    let ext = ExtVolume::open(source).unwrap().unwrap();
+    let ext = ExtVolume::open(&source).unwrap().unwrap();
     assert_eq!(ext.read("lib/file7", u64::MAX).unwrap(), vec![7; 21007]);
     assert_eq!(ext.read("lib/file7", 5).unwrap(), [7; 5]);
     assert_eq!(ext.list("lib").unwrap().len(), 41);

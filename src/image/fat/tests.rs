@@ -134,6 +134,19 @@ fn broken_chains_end() {
     );
 }
 
+#[test]
+fn what_is_no_directory_is_told() {
+    let volume = volume(&made("16", 20, &[]));
+    assert_eq!(
+        volume.list("Kernel image.img").unwrap_err().to_string(),
+        "cannot read `/Kernel image.img` in the image\n  caused by: it is not a directory"
+    );
+    assert_eq!(
+        volume.target("Kernel image.img").unwrap_err().to_string(),
+        "cannot read `/Kernel image.img` in the image\n  caused by: FAT has no symbolic links"
+    );
+}
+
 /// Reads all that a volume leads to, as far as it goes.
 fn walk(volume: &FatVolume, path: &str, depth: u32) {
     for entry in volume.list(path).unwrap_or_default() {

@@ -22,8 +22,8 @@ const NONE: u32 = u32::MAX;
 
 /// A name in a directory, and where its inode is.
 pub struct Name {
-    name: String,
-    inode: u64,
+    pub(super) name: String,
+    pub(super) inode: u64,
 }
 
 /// What is in a directory.

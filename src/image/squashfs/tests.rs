@@ -119,6 +119,112 @@ fn what_cannot_be_read_is_told() {
     );
 }
 
+/// An image whose metadata is not compressed, to be broken at one place.
+struct Broken {
+    whole: Vec<u8>,
+    /// First byte of the table of inodes, and of the directories.
+    inodes: usize,
+    directories: usize,
+}
+
+impl Broken {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("t");
+        std::fs::create_dir_all(tree.join("dir/inner")).unwrap();
+        std::fs::write(tree.join("dir/small"), "a fragment").unwrap();
+        std::fs::write(tree.join("large"), vec![b'x'; 200_000]).unwrap();
+        std::os::unix::fs::symlink("large", tree.join("link")).unwrap();
+        let disk = dir.path().join("squash");
+        let mksquashfs = Cmd::new("mksquashfs").arg(&tree).arg(&disk);
+        mksquashfs.args(["-quiet", "-no-progress", "-noI", "-noD", "-noF"]).check().unwrap();
+        let whole = std::fs::read(disk).unwrap();
+        let (inodes, directories) = (le64(&whole, 64) as usize, le64(&whole, 72) as usize);
+        Broken { whole, inodes, directories }
+    }
+
+    /// The place of a byte of a name's inode; everything is in the first block of metadata.
+    fn inode(&self, dir: &str, name: &str, field: usize) -> usize {
+        let volume = open(self.whole.clone()).unwrap().unwrap();
+        let inode = if name.is_empty() {
+            volume.root
+        } else {
+            // Looking into a directory keeps its names.
+            volume.list(dir).unwrap();
+            let names = volume.names.borrow();
+            names.values().flat_map(|names| names.iter()).find(|it| it.name == name).unwrap().inode
+        };
+        self.inodes + 2 + (inode & 0xFFFF) as usize + field
+    }
+
+    /// The place of a byte of the root's listing.
+    fn listing(&self, field: usize) -> usize {
+        let root = self.inode("", "", 0);
+        self.directories + 2 + usize::from(le16(&self.whole, root + 26)) + field
+    }
+
+    fn with(&self, changes: &[(usize, &[u8])]) -> SquashVolume {
+        let mut bytes = self.whole.clone();
+        for (at, change) in changes {
+            bytes[*at..at + <[u8]>::len(change)].copy_from_slice(change);
+        }
+        open(bytes).unwrap().unwrap()
+    }
+}
+
+#[track_caller]
+fn told<T>(result: Result<T>, path: &str, why: &str) {
+    let error = result.err().unwrap().to_string();
+    assert_eq!(error, format!("cannot read `/{path}` in the image\n  caused by: {why}"));
+}
+
+#[test]
+fn broken_tables_are_told() {
+    let broken = Broken::new();
+    let root = |field: usize| broken.inode("", "", field);
+    let whole = broken.with(&[]);
+    told(whole.list("large"), "large", "it is not a directory");
+    told(whole.target("large"), "large", "it is not a symbolic link");
+    let list = |changes: &[(usize, &[u8])], why: &str| told(broken.with(changes).list(""), "", why);
+    list(&[(root(0), &[99, 0])], "it has an inode of an unknown kind");
+    list(&[(root(24), &[3 + 12 + 8, 0])], "a directory is cut off");
+    list(&[(broken.listing(0), &[0, 1])], "a directory has more names than it may have");
+    list(&[(broken.listing(12 + 6), &[0, 1])], "a name is longer than 256 bytes");
+    list(&[(broken.inodes, &[0, 0x80])], "a block of metadata has no sensible size");
+    list(&[(broken.inodes, &[8, 0, 0x78, 0x9C, 3, 0, 0, 0, 0, 1])], "a block of metadata is empty");
+    list(&[(32, &[0xFF, 0xFF])], "it points behind a block");
+    list(&[(32, &[0, 0, 1]), (64, &[0xFF; 8])], "it points nowhere");
+    list(
+        &[(48, &[0xF9, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF])],
+        "it points behind the end of the filesystem",
+    );
+    let place = (whole.root & 0xFFFF).to_le_bytes();
+    let loops = broken.with(&[(broken.listing(12), &place[..2])]);
+    told(loops.list("dir"), "dir", "its directories lead in circles");
+    let long = broken.with(&[(broken.inode("", "link", 20), &[0, 0x20])]);
+    told(long.target("link"), "link", "the target of the link is too long");
+}
+
+#[test]
+fn broken_data_is_told() {
+    let broken = Broken::new();
+    let read = |place: usize, bytes: &[u8], path: &str, why: &str| {
+        told(broken.with(&[(place, bytes)]).read(path, u64::MAX), path, why);
+    };
+    let sizes = broken.inode("", "large", 32);
+    read(sizes, &[0, 0, 0x7F, 1], "large", "a block is larger than it may be");
+    read(sizes, &[100, 0, 0, 1], "large", "a block is shorter than it should be");
+    read(broken.inode("dir", "small", 24), &[0, 1], "dir/small", "a fragment is shorter than it should be");
+    // More than there may be, packed well.
+    let bomb = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, &vec![0; 100_000]).unwrap();
+        let packed = encoder.finish().unwrap();
+        [&(packed.len() as u16).to_le_bytes()[..], &packed].concat()
+    };
+    told(broken.with(&[(broken.inodes, &bomb)]).list(""), "", "a block is larger than it may be");
+}
+
 #[test]
 fn damage_ends_in_an_error() {
     let dir = tempfile::tempdir().unwrap();

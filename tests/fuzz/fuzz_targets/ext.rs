@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let source: Source = Arc::new(bytes);
     let Ok(Some(ext)) = Ext::read(&source) else { return };
     let _ = ext.used(&source, &mut |run| assert!(run.start < run.end && run.end <= ext.blocks));
-    let Ok(Some(files)) = ExtVolume::open(source) else { return };
+    let Ok(Some(files)) = ExtVolume::open(&source) else { return };
     let _ = volume::walk(&files, "", &mut |path, _| {
         let _ = files.read(path, 1 << 16);
         let _ = files.target(path);
