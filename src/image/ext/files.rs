@@ -10,7 +10,7 @@ use ext4_view::{DirEntry, Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 
 use super::super::read::{ReadAt, Source, le32};
 use super::super::volume::{self, Entry, Kind, Volume};
-use super::{Ext, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN};
+use super::{Ext, INCOMPAT_64BIT, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN};
 use crate::error::{Error, Result};
 
 /// Where the superblock has the features that a reader must know.
@@ -28,6 +28,8 @@ const FOREIGN: [(u32, &str); 5] = [
 ];
 /// The journal holds what is to be written back.
 const RECOVER: u32 = 0x4;
+/// Where it has the upper half of the number of blocks, with the feature 64bit.
+const BLOCKS_HIGH: usize = 0x150;
 /// Where the superblock's checksum is.
 const CHECKSUM: usize = 0x3FC;
 /// Longest target of a symbolic link.
@@ -75,6 +77,10 @@ fn hide(superblock: &mut [u8], hidden: u32) {
     let sum = mkext4::csum::superblock(superblock);
     let right = le32(superblock, CHECKSUM) == sum;
     superblock[INCOMPAT..INCOMPAT + 4].copy_from_slice(&(features & !hidden).to_le_bytes());
+    if features & INCOMPAT_64BIT == 0 {
+        // The crate would take what lies here for the upper half of the number of blocks.
+        superblock[BLOCKS_HIGH..BLOCKS_HIGH + 4].fill(0);
+    }
     if right && le32(superblock, 0x64) & RO_METADATA_SUMS != 0 {
         let sum = mkext4::csum::superblock(superblock);
         superblock[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());

@@ -155,6 +155,16 @@ fn what_is_no_directory_or_too_deep_is_told() {
 }
 
 #[test]
+fn what_only_64bit_gives_a_meaning_has_none_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(made(dir.path(), KINDS[1].0, KINDS[1].1)).unwrap();
+    bytes[1024 + 0x150..][..4].fill(0xFF);
+    let source: Source = Arc::new(bytes);
+    let ext = ExtVolume::open(&source).unwrap().unwrap();
+    assert_eq!(ext.read("lib/file7", u64::MAX).unwrap(), vec![7; 21007]);
+}
+
+#[test]
 fn what_cannot_be_read_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |bytes: Vec<u8>| ExtVolume::open(&(Arc::new(bytes) as Source)).err().unwrap().to_string();
