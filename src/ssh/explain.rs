@@ -8,7 +8,7 @@ use crate::exec::quote;
 pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
     let own: Vec<&str> = words.lines().map(str::trim).filter(|line| is_own(line)).collect();
     let says = |needle: &str| own.iter().find(|line| line.contains(needle)).copied();
-    let error = Error::new(format!("cannot connect to {host}")).with_exit(Exit::Unreachable);
+    let error = error_of(host);
     if says("REMOTE HOST IDENTIFICATION HAS CHANGED").is_some() {
         return changed_key(error, host, words, &own);
     }
@@ -38,13 +38,20 @@ pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
     if says("Could not resolve hostname").is_some() {
         return error.hint("is the name right, and in DNS or your ssh configuration?");
     }
-    if says("onfiguration option").is_some() || says("Can't open user config").is_some() {
+    if let Some(line) = says("Bad configuration option") {
+        return error_of(host).caused_by(line).into_usage();
+    }
+    if says("Can't open user config").is_some() {
         return error.into_usage();
     }
     error.hint(format!(
         "is the board on, and its SSH server running? `{}` shows the same",
         login(host, options)
     ))
+}
+
+fn error_of(host: &Host) -> Error {
+    Error::new(format!("cannot connect to {host}")).with_exit(Exit::Unreachable)
 }
 
 fn changed_key(error: Error, host: &Host, words: &str, own: &[&str]) -> Error {
@@ -55,9 +62,15 @@ fn changed_key(error: Error, host: &Host, words: &str, own: &[&str]) -> Error {
     if let Some(line) = own.iter().find_map(|line| line.strip_prefix("Offending ")) {
         error = error.caused_by(format!("known is the {line}"));
     }
+    // As the client calls it, which need not be what was typed (`HostName`, `HostKeyAlias`).
+    let named = own.iter().find_map(|line| line.strip_prefix("Host key for ")?.split_once(" has changed"));
+    let file = own.iter().find_map(|line| {
+        line.strip_prefix("Offending ")?.split_once(" key in ")?.1.rsplit_once(':').map(|(file, _)| file)
+    });
     error.hint(format!(
-        "somebody else may be answering; if the board was flashed anew, forget the old key: `ssh-keygen -R {}`",
-        quote(&known_as(host))
+        "somebody else may be answering; if the board was flashed anew, forget the old key: `ssh-keygen {}-R {}`",
+        file.map_or(String::new(), |file| format!("-f {} ", quote(file))),
+        quote(&named.map_or_else(|| known_as(host), |(name, _)| name.to_string())),
     ))
 }
 

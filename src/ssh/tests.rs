@@ -63,7 +63,7 @@ fn a_changed_key_is_refused() {
         ),
         "cannot connect to root@pi:2222\n  caused by: its host key has changed; now it is ssh-ed25519 SHA256:abc\n  \
          caused by: known is the ED25519 key in /home/me/.ssh/known_hosts:3\n\n\
-         hint: somebody else may be answering; if the board was flashed anew, forget the old key: `ssh-keygen -R '[pi]:2222'`"
+         hint: somebody else may be answering; if the board was flashed anew, forget the old key: `ssh-keygen -f /home/me/.ssh/known_hosts -R '[pi]:2222'`"
     );
 }
 
