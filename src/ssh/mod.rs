@@ -15,10 +15,10 @@ mod host;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ use crate::{fsx, interrupt};
 
 /// How often a waiting loop looks around.
 const POLL: Duration = Duration::from_millis(5);
+/// Between two signs of life for a script that stays; `lock.sh` has patience for several.
+const BEAT: Duration = Duration::from_secs(5);
 /// What is kept of the client's own words.
 const WORDS: usize = 64 << 10;
 
@@ -185,14 +187,14 @@ impl Session {
         }
         loop {
             match line.recv_timeout(Duration::from_millis(50)) {
-                Ok(line) if !line.is_empty() => return Ok((Staying(group), line)),
+                Ok(line) if !line.is_empty() => return Ok((Staying::new(group), line)),
                 Err(RecvTimeoutError::Timeout) => interrupt::check()?,
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         let status = group.wait()?;
         let words = String::from_utf8_lossy(&stderr.join().unwrap_or_default()).trim().to_string();
-        if status.code() == Some(255) { Err(self.lost(&words)) } else { Ok((Staying(group), words)) }
+        if status.code() == Some(255) { Err(self.lost(&words)) } else { Ok((Staying::new(group), words)) }
     }
 
     /// False once the connection is gone.
@@ -252,7 +254,29 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Drain {
 }
 
 /// A script that stays on the board until this is dropped.
-pub struct Staying(#[expect(dead_code, reason = "keeps its input open")] Group);
+pub struct Staying {
+    #[expect(dead_code, reason = "the script's client")]
+    group: Group,
+    #[expect(dead_code, reason = "ends the beat")]
+    stop: Sender<()>,
+}
+
+impl Staying {
+    /// Sends a line now and then: a board whose cable was pulled is told nothing, and must be able to see it.
+    fn new(mut group: Group) -> Staying {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        if let Some(mut stdin) = group.stdin() {
+            std::thread::spawn(move || {
+                while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+                    if stdin.write_all(b"\n").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Staying { group, stop }
+    }
+}
 
 /// A script that runs on the board.
 pub struct Running<'a> {

@@ -21,7 +21,7 @@ boot_find() {
 	wanted=''
 	disk=$(readlink -f "/sys/dev/block/$root" 2>/dev/null) && disk=${disk%/*}
 	for part in "$disk"/*/partition; do
-		[ -r "$part" ] && [ "$(cat "$part")" = "$1" ] || continue
+		[ "$(cat "$part" 2>/dev/null)" = "$1" ] || continue
 		part=${part%/partition}
 		boot_dev=/dev/${part##*/}
 		wanted=$(cat "$part/dev")
@@ -32,7 +32,7 @@ boot_find() {
 		*) continue ;;
 		esac
 		if [ -n "$wanted" ]; then
-			[ "$number" = "$wanted" ] && [ "$top" = / ] || continue
+			[ "$number $top" = "$wanted /" ] || continue
 		else
 			[ -e "$point/$2" ] || continue
 			rest=${rest#*- vfat }
@@ -47,9 +47,17 @@ boot_find() {
 	[ -n "$boot_at$boot_dev" ]
 }
 
+# Before the first write: the next deploy waits for the end of this script, also when its connection is gone.
+writing() {
+	mkdir -p "$run/writers" && : >"$run/writers/$$"
+	trap boot_close EXIT
+	trap 'exit 9' HUP INT TERM PIPE
+}
+
 # Mounts it, `ro` or `rw`, where it is not mounted so already; boot_close puts everything back.
 boot_open() {
 	boot_undo=''
+	writing
 	if [ -z "$boot_at" ]; then
 		mkdir -p "$run/boot" || die "cannot make $run/boot"
 		# A power cut leaves FAT dirty, not broken.
@@ -61,11 +69,10 @@ boot_open() {
 		boot_at=$run/boot
 		boot_undo=umount
 	elif [ "$1" = rw ] && [ -n "$boot_ro" ]; then
-		mount -o remount,rw "$boot_at" 2>/dev/null || die "$boot_at is read-only and stays so"
+		mount -o remount,rw "$boot_at" 2>"$run/error" ||
+			die "$boot_at is mounted read-only and stays so: $(tail -n 1 "$run/error")"
 		boot_undo=ro
 	fi
-	trap boot_close EXIT
-	trap 'exit 9' HUP INT TERM PIPE
 }
 
 boot_close() {
@@ -78,6 +85,7 @@ boot_close() {
 	ro) mount -o remount,ro "$boot_at" ;;
 	esac
 	boot_undo=''
+	rm -f "$run/writers/$$"
 }
 
 # What was read before it is written again must come from the card.

@@ -1,5 +1,7 @@
 # Takes a deployment's files of the root filesystem: a gzipped tar on stdin.
 # $1 ID, $2 its release, $3 directory of modules that are taken over as far as they are equal (or empty)
+boot_undo=''
+writing
 dir=$store/$1.partial
 mkdir -p "$dir/sent" || die "cannot make $dir"
 gzip -dc | tar -x -f - -C "$dir/sent" || die "what arrived cannot be unpacked below $dir"
@@ -19,7 +21,7 @@ rm -f .sums .remove
 find . -type f | sed 's|^\./||' | grep -v -e '^files$' -e '^info$' | sort >../there
 sed -n 's/^[0-9a-f]*  //p' files | grep -v '^boot/' | sort | cmp -s - ../there ||
 	die "the deployment came out with other files than it should"
-stamp >stamp
+stamp >../stamp && mv ../stamp stamp
 # Where its init binds its modules.
 mkdir -p "/lib/modules/$2" || die "cannot make /lib/modules/$2"
 sync
