@@ -33,6 +33,7 @@ pub mod target;
 pub mod transfer;
 pub mod trial;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -157,9 +158,18 @@ pub fn lock(remote: &Remote, by: &str) -> Result<Held> {
 /// Deploys to one board.
 pub fn deploy(place: &Place, job: &Job<'_>, progress: &dyn Progress) -> Result<Deployed> {
     with_slots(job.board, |slots| {
-        One { place, job, slots, partition: job.boot_partition, start: Instant::now(), progress }.run()
+        let phase = Cell::new(CONNECTION);
+        let one =
+            One { place, job, slots, partition: job.boot_partition, start: Instant::now(), phase, progress };
+        one.run().map_err(|error| one.told(error))
     })
 }
+
+/// What is being done, as a failure calls it.
+const CONNECTION: &str = "the connection to";
+const LOOK: &str = "the look at";
+const TRANSFER: &str = "the transfer to";
+const TRIAL: &str = "the trial boot of";
 
 struct One<'a> {
     place: &'a Place,
@@ -167,6 +177,7 @@ struct One<'a> {
     slots: &'a dyn Slots,
     partition: u32,
     start: Instant,
+    phase: Cell<&'static str>,
     progress: &'a dyn Progress,
 }
 
@@ -174,9 +185,10 @@ impl One<'_> {
     fn run(&self) -> Result<Deployed> {
         let session = Session::open(&self.place.host, &self.job.ssh)?;
         let remote = Remote::new(session, self.partition, self.slots)?;
-        let phase = |name: &'static str| move |error| self.interrupted(name, error);
-        let held = if self.job.dry_run { None } else { Some(lock(&remote, &self.job.by)?) };
-        let facts = remote.look(self.slots, &self.images(), true).map_err(phase("the look at the board"))?;
+        // Until the end: the board's own lock goes with the connection, which a reboot ends.
+        let _held = if self.job.dry_run { None } else { Some(lock(&remote, &self.job.by)?) };
+        self.phase.set(LOOK);
+        let facts = remote.look(self.slots, &self.images(), true)?;
         let dtbs = &self.job.input.dtbs;
         gate::check_board(self.job.board, dtbs, self.slots, &facts)?;
         gate::check_once(&remote, self.slots)?;
@@ -193,7 +205,7 @@ impl One<'_> {
                 return Err(on_trial(&self.place.host, &facts, seconds));
             }
             self.progress.note(&format!("{}: {id} runs on trial: going on there", self.place.host));
-            drop(held);
+            self.phase.set(TRIAL);
             self.trial().judge(remote, &facts, &payload.id, &payload.release, None)?;
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
         }
@@ -218,7 +230,7 @@ impl One<'_> {
         let mut delta = Delta::default();
         if !there {
             let arrived = transfer::arrived(&remote, &payload, &facts)?;
-            delta = Delta::new(&payload, &facts.base.files, &arrived);
+            delta = Delta::new(&payload, &facts.base.files, &arrived, facts.deployments.contains_key(&id));
             gate::check_room(&payload, &facts)?;
         }
         if self.job.dry_run {
@@ -226,6 +238,7 @@ impl One<'_> {
         }
         let stale: Vec<&str> =
             facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
+        self.phase.set(TRANSFER);
         if !stale.is_empty() {
             remote.run("remove what interrupted deploys left", include_str!("remote/remove.sh"), &stale)?;
         }
@@ -238,12 +251,12 @@ impl One<'_> {
                 info: self.info(&payload),
                 task: format!("{}: sending", self.place.host),
             };
-            wire = transfer.run(self.progress).map_err(phase("the transfer"))?;
+            wire = transfer.run(self.progress)?;
         }
         if self.job.no_reboot {
             return Ok(self.deployed(&payload, Outcome::Installed, &delta, wire));
         }
-        drop(held);
+        self.phase.set(TRIAL);
         let remote = self.trial().run(remote, &payload.id, &payload.release, &facts)?;
         self.prune(&remote, &id);
         Ok(self.deployed(&payload, Outcome::Default, &delta, wire))
@@ -347,11 +360,26 @@ impl One<'_> {
         }
     }
 
-    fn interrupted(&self, phase: &str, error: Error) -> Error {
+    /// A failure, with what it means for the board.
+    fn told(&self, error: Error) -> Error {
+        let (host, phase) = (&self.place.host, self.phase.get());
+        let goes_on = "the same command goes on from there";
         if error.exit() == Exit::Interrupted {
-            return Error::interrupted_in(format!("{phase} of {}", self.place.host));
+            let error = Error::interrupted_in(format!("{phase} {host}"));
+            return if phase == TRIAL {
+                error.better_hint(
+                    "the board goes back to its old kernel by itself unless the same command confirms the new one in time",
+                )
+            } else {
+                error
+            };
         }
-        error
+        let error = if error.exit() == Exit::Unreachable && phase == TRANSFER {
+            error.hint(format!("the board boots what it booted before, and keeps what arrived: {goes_on}"))
+        } else {
+            error
+        };
+        error.context(format!("deploy to {host} failed"))
     }
 }
 

@@ -104,7 +104,10 @@ impl Remote {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_string();
         let error = Error::new(format!("{}: cannot {what}", self.session.host()));
         Err(if output.status.code() == Some(DIED) && !words.is_empty() {
-            error.caused_by(tail(&words, 1))
+            // What a program said before is why.
+            let (before, last) = words.rsplit_once('\n').unwrap_or(("", &words));
+            let error = error.caused_by(last);
+            if before.is_empty() { error } else { error.caused_by(tail(before, 1)) }
         } else if words.is_empty() {
             error.caused_by(format!("its shell ended with status {}", output.status.code().unwrap_or(-1)))
         } else {

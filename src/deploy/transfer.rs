@@ -43,21 +43,26 @@ pub struct Delta {
     pub bytes: u64,
     /// Boot files are all in place under their final name.
     pub boot_done: bool,
+    /// So are those of the root filesystem.
+    pub root_done: bool,
 }
 
 impl Delta {
-    /// Compares. `arrived`: hashes of what an interrupted deploy left.
+    /// Compares. `arrived`: hashes of what an interrupted deploy left; `root_done`: it got as far as renaming the half on
+    /// the root filesystem.
     pub fn new(
         payload: &Payload,
         base: &BTreeMap<String, Digest>,
         arrived: &BTreeMap<String, Digest>,
+        root_done: bool,
     ) -> Delta {
         let mut boot_files =
             payload.entries.iter().filter_map(|it| Some((it.path.strip_prefix("boot/")?, it.sha256)));
         let whole = |(name, sha256)| arrived.get(&format!("whole/{name}")) == Some(&sha256);
-        let mut delta = Delta { boot_done: boot_files.all(whole), ..Delta::default() };
+        let mut delta = Delta { boot_done: boot_files.all(whole), root_done, ..Delta::default() };
         for entry in &payload.entries {
-            if delta.boot_done && entry.path.starts_with("boot/") {
+            let done = if entry.path.starts_with("boot/") { delta.boot_done } else { root_done };
+            if done {
                 delta.keep.insert(entry.path.clone());
             } else if arrived.get(&entry.path) == Some(&entry.sha256) {
                 delta.arrived.insert(entry.path.clone());
@@ -125,7 +130,7 @@ impl Transfer<'_> {
         let boot = || if self.delta.boot_done { Ok(()) } else { self.boot(&count) };
         std::thread::scope(|scope| {
             let boot = scope.spawn(boot);
-            let root = self.root(&count);
+            let root = if self.delta.root_done { Ok(()) } else { self.root(&count) };
             let boot = boot.join().unwrap_or_else(|_| Err(Error::new("a sending thread died")));
             root.and(boot)
         })?;

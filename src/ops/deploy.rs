@@ -18,7 +18,7 @@ use crate::deploy::payload::{Built, Parts};
 use crate::deploy::remote::Remote;
 use crate::deploy::trial::{self, Trial};
 use crate::deploy::{self, Deployed, Job, Outcome, Place, gate};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::exec::Cmd;
 use crate::kernel;
 use crate::progress::{Event, Progress};
@@ -57,18 +57,30 @@ impl DeployReport {
         #[derive(Serialize)]
         struct Line<'a> {
             event: &'static str,
-            host: String,
+            /// Where it failed, or was not begun.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            host: Option<String>,
             #[serde(flatten)]
             deployed: Option<&'a Deployed>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             error: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            status: Option<u8>,
         }
         let mut out = String::new();
         for fate in &self.fates {
+            let deployed = fate.result.as_ref().and_then(|result| result.as_ref().ok());
+            let error = fate.result.as_ref().and_then(|result| result.as_ref().err());
             let line = Line {
-                event: "deployed",
-                host: fate.place.host.to_string(),
-                deployed: fate.result.as_ref().and_then(|result| result.as_ref().ok()),
-                error: fate.result.as_ref().and_then(|result| result.as_ref().err()).map(ToString::to_string),
+                event: match (deployed, error) {
+                    (Some(_), _) => "deployed",
+                    (None, Some(_)) => "failed",
+                    (None, None) => "not-begun",
+                },
+                host: deployed.is_none().then(|| fate.place.host.to_string()),
+                deployed,
+                error: error.map(|error| error.chain().collect::<Vec<_>>().join(": ")),
+                status: error.map(|error| error.exit().code()),
             };
             out.push_str(&json(&line)?);
         }
@@ -177,7 +189,7 @@ pub fn deploy(
     let start = Instant::now();
     progress.event(&Event::StageStarted { stage: "deploy", reason: "" });
     let fates = fleet::run(&options.places, options.pace, progress, |place, progress| {
-        deploy::deploy(place, &job, progress).context(|| format!("deploy to {} failed", place.host))
+        deploy::deploy(place, &job, progress)
     });
     if fates.iter().all(|fate| matches!(fate.result, Some(Ok(_)))) {
         let seconds = start.elapsed().as_secs_f64();
@@ -515,7 +527,10 @@ pub fn rows_text(rows: &[Row]) -> String {
             (row.failed, "failed"),
             (!row.good && !row.failed && !row.trial, "never tried"),
         ];
-        let state: Vec<&str> = flags.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+        let mut state: Vec<&str> = flags.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+        if state.is_empty() {
+            state.push("good");
+        }
         let _ = writeln!(
             out,
             "{:<12}  {:<24} {:<20} {:>9}  {}",
