@@ -23,6 +23,8 @@ reload() {
 		modprobe "$module" 2>"$run/error" || die "$module cannot be loaded again: $(tail -n 1 "$run/error")"
 	done
 }
+# What the kernel said from the mark on, which may be its first line.
+since() { sed -n "/${mark##* }/,\$p" | sed 1d; }
 mark="bimg: module $name $(cat /proc/sys/kernel/random/uuid 2>/dev/null || date +%s)"
 { echo "$mark" >/dev/kmsg; } 2>/dev/null || mark=''
 unload "$name"
@@ -31,11 +33,11 @@ for module; do
 done
 insmod "$file" 2>"$run/error" || {
 	why=$(tail -n 1 "$run/error")
-	[ -z "$mark" ] || dmesg | sed "1,/${mark##* }/d" >&2
+	[ -z "$mark" ] || dmesg | since >&2
 	modprobe "$name" 2>/dev/null
 	reload
 	die "$name cannot be loaded: $why"
 }
 reload
 [ -z "$order" ] || echo "reloaded $order"
-[ -z "$mark" ] || dmesg | sed "1,/${mark##* }/d" | sed 's/^/dmesg /'
+[ -z "$mark" ] || dmesg | since | sed 's/^/dmesg /'
