@@ -132,7 +132,7 @@ impl Slots for UbootScript<'_> {
     }
 
     fn evidence(&self) -> &'static [(&'static str, &'static str)] {
-        &[("boot.scr", MARK), (STATE, STATE_MARK)]
+        &[("boot.scr", MARK), (STATE, "# bimg state 1")]
     }
 }
 
