@@ -32,6 +32,8 @@ use crate::{fsx, interrupt};
 const POLL: Duration = Duration::from_millis(5);
 /// Between two signs of life for a script that stays; `lock.sh` has patience for several.
 const BEAT: Duration = Duration::from_secs(5);
+/// The longest wait for the last words of a client that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What is kept of the client's own words.
 const WORDS: usize = 64 << 10;
 
@@ -108,7 +110,7 @@ impl Session {
             .arg("exec cat >/dev/null");
         let mut master = cmd.spawn(Stdio::piped(), Stdio::null(), Stdio::piped())?;
         let words = Arc::new(Mutex::new(Vec::new()));
-        if let Some(mut stderr) = master.child.stderr.take() {
+        let reader = master.child.stderr.take().map(|mut stderr| {
             let words = Arc::clone(&words);
             // Ends with the client; reading on keeps that from blocking.
             std::thread::spawn(move || {
@@ -119,15 +121,16 @@ impl Session {
                         words.extend_from_slice(&piece[..n]);
                     }
                 }
-            });
-        }
+            })
+        });
         // The key exchange of a slow board takes seconds, after the connection itself.
         let deadline = Instant::now() + options.timeout + Duration::from_secs(20);
         while !socket.exists() {
             let ended = master.try_wait()?.is_some();
             if ended || Instant::now() > deadline {
-                if ended {
-                    // The last words may still be in the pipe.
+                // The last words may still be in the pipe, which a proxy command may keep open.
+                let last = Instant::now() + LAST_WORDS;
+                while ended && Instant::now() < last && reader.as_ref().is_some_and(|it| !it.is_finished()) {
                     std::thread::sleep(POLL);
                 }
                 let words = words.lock().unwrap_or_else(PoisonError::into_inner);
