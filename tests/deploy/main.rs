@@ -1,0 +1,19 @@
+//! `bimg deploy` and `bimg target` against boards in miniature: sshd on loopback, busybox and nothing else behind it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod board;
+#[path = "../common/mod.rs"]
+mod common;
+mod cut;
+mod fleet;
+mod lab;
+mod loader;
+mod manage;
+mod module;
+mod refusals;
+mod scripts;
+mod stopped;
+mod transfer;
+mod trial;
+mod wire;

@@ -1,0 +1,90 @@
+//! `bimg deploy --module`: one module, reloaded.
+
+use crate::lab::{Lab, assert_refused, assert_text};
+
+#[test]
+fn a_module_is_reloaded_with_those_that_use_it() {
+    let lab = Lab::new();
+    let board = lab.board();
+    for name in ["led", "blink"] {
+        std::fs::create_dir_all(board.path(&format!("sys/module/{name}/holders"))).unwrap();
+        board.write(&format!("sys/module/{name}/initstate"), "live\n");
+    }
+    board.write("sys/module/led/holders/blink", "");
+    lab.edit_module("now");
+    let before = board.digests(&["boot", "lib/modules"]);
+    assert_text(
+        &lab.deploy(&["--module", "led"]).ok().stdout,
+        "board  led reloaded, with blink in [TIME] s; until the next boot\n  \
+         [    8.000000] blink: unloaded\n  \
+         [    8.000000] led: unloaded\n  \
+         [    9.000000] led: loaded\n  \
+         [    9.500000] blink: probed\n",
+    );
+    let file = std::fs::read(board.path("var/loaded-led")).unwrap();
+    assert!(memchr::memmem::find(&file, b"word=now\0").is_some());
+    assert!(memchr::memmem::find(&file, b".debug_info").is_none());
+    assert_eq!(board.digests(&["boot", "lib/modules"]), before);
+    assert_eq!((board.boots(), board.state().0.as_str()), (1, "image"));
+    let json = lab.deploy(&["--module", "led", "--json"]).ok().stdout;
+    assert_text(
+        json.lines().last().unwrap(),
+        "{\"host\":\"board\",\"module\":\"led\",\"dependents\":[],\"dmesg\":[\"[    8.000000] led: unloaded\",\"[    9.000000] led: loaded\"],\"seconds\":[TIME]}",
+    );
+}
+
+#[test]
+fn refusals() {
+    let lab = Lab::new();
+    let board = lab.board();
+    assert_refused(
+        &lab.deploy(&["--module", "lef"]),
+        2,
+        "error: this kernel has no module `lef`\n\n\
+         hint: nearest: `led`\n",
+    );
+    assert_refused(
+        &lab.deploy(&["--module", "led;reboot"]),
+        2,
+        "error: `led;reboot` is not the name of a kernel module\n\n\
+         hint: a name as `lsmod` prints it, without `.ko`\n",
+    );
+    board.write("var/insmod-fails", "");
+    assert_refused(
+        &lab.deploy(&["--module", "led"]),
+        1,
+        "error: board: cannot reload the module\n  \
+         caused by: led cannot be loaded: insmod: can't insert '/run/bimg/led.ko': unknown symbol in module\n",
+    );
+    std::fs::remove_file(board.path("sys/module/led/initstate")).unwrap();
+    assert_refused(
+        &lab.deploy(&["--module", "led"]),
+        1,
+        "error: board: cannot reload the module\n  \
+         caused by: led is built into the running kernel\n",
+    );
+    board.write("sys/module/led/initstate", "live\n");
+    board.write("var/busy-led", "");
+    assert_refused(
+        &lab.deploy(&["--module", "led"]),
+        1,
+        "error: board: cannot reload the module\n  \
+         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n",
+    );
+    board.write("proc/fake-r", "6.11.0\n");
+    assert_refused(
+        &lab.deploy(&["--module", "led"]),
+        1,
+        "error: module `led` was built for Linux 6.12.0-fake\n  \
+         caused by: board runs 6.11.0, which refuses it\n\n\
+         hint: deploy the kernel of this build first\n",
+    );
+    board.write("proc/fake-r", "6.12.0-fake\n");
+    lab.project.edit("linux/drivers/led.c", "return start();", "return stop();");
+    assert_refused(
+        &lab.deploy(&["--module", "led"]),
+        1,
+        "error: board: cannot reload the module\n  \
+         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n",
+    );
+}

@@ -1,0 +1,253 @@
+//! What is sent, what is not, and that nothing which is there is ever changed.
+
+use std::collections::BTreeSet;
+
+use crate::board::Board;
+use crate::lab::{Lab, assert_refused, assert_text};
+
+/// Deployments of a board.
+fn deployments(board: &Board) -> Vec<String> {
+    let (boot, root) = (board.names("boot/bimg"), board.names("lib/modules/.bimg"));
+    assert_eq!(boot, root, "a deployment has both halves");
+    boot
+}
+
+/// Every line of `before` is there still.
+#[track_caller]
+fn assert_kept(before: &str, after: &str) {
+    let after: BTreeSet<&str> = after.lines().collect();
+    for line in before.lines().filter(|line| !line.ends_with("bimg.env") && !line.ends_with("/good")) {
+        assert!(after.contains(line), "{line} has changed");
+    }
+}
+
+#[test]
+fn a_kernel_becomes_the_default_and_the_old_one_stays_as_it_was() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let image = board.digests(&["boot", "lib/modules"]);
+
+    lab.edit_kernel("first");
+    lab.edit_module("first");
+    let outcome = lab.deploy(&[]).ok();
+    assert_text(
+        &outcome.stdout,
+        "board  runs 6.12.0-fake ([ID]), the default now; 6 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+    );
+    assert_text(
+        &outcome.stderr,
+        "sources: up to date\n\
+         kernel: started: source drivers/led.c changed, source init/main.c changed\n\
+         kernel: done in [TIME] s\n\
+         deploy: started\n\
+         board: trial boot of 6.12.0-fake ([ID])\n\
+         deploy: done in [TIME] s\n",
+    );
+    let [first] = deployments(board).try_into().unwrap();
+    assert_eq!((board.running(), board.state()), (first.clone(), (first.clone(), "none".to_string())));
+    assert_eq!(board.reboots(), [""]);
+    let both = board.digests(&["boot", "lib/modules"]);
+    assert_kept(&image, &both);
+
+    // Nothing to do.
+    let sent = board.wire().sent();
+    let outcome = lab.deploy(&[]).ok();
+    assert_text(&outcome.stdout, "board  runs 6.12.0-fake ([ID]) already\n");
+    assert!(board.wire().sent() - sent < 60_000, "{}", board.wire().sent() - sent);
+    assert_eq!((board.boots(), board.digests(&["boot", "lib/modules"])), (2, both.clone()));
+
+    // One module, and the same release.
+    let sent = board.wire().sent();
+    lab.edit_module("second");
+    let outcome = lab.deploy(&[]).ok();
+    assert_text(
+        &outcome.stdout,
+        "board  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+    );
+    assert!(board.wire().sent() - sent < 100_000, "{}", board.wire().sent() - sent);
+    let second = deployments(board).into_iter().find(|id| *id != first).unwrap();
+    assert_eq!((board.running(), board.state()), (second.clone(), (second, "none".to_string())));
+    assert_kept(&both, &board.digests(&["boot", "lib/modules"]));
+}
+
+#[test]
+fn a_modified_module_of_the_base_is_not_taken_over() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    let first = board.running();
+    // Somebody was there with an editor.
+    let path = format!("lib/modules/.bimg/{first}/modules/kernel/drivers/gpio.ko");
+    std::fs::remove_file(board.path(&path)).unwrap();
+    board.write(&path, "damaged");
+    lab.edit_module("second");
+    lab.deploy(&[]).ok();
+    let good = lab.project.shell("sha256sum build/kernel/*/stage/lib/modules/*/kernel/drivers/gpio.ko");
+    let there =
+        board.digests(&[&format!("lib/modules/.bimg/{}/modules/kernel/drivers/gpio.ko", board.running())]);
+    assert_eq!(there[..64], good[..64]);
+}
+
+#[test]
+fn brought_there_and_left() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.edit_kernel("later");
+    let outcome = lab.deploy(&["--no-reboot"]).ok();
+    assert_text(
+        &outcome.stdout,
+        "board  has 6.12.0-fake ([ID]); 5 files, [SIZE] ([SIZE] on the wire), [TIME] s; not started: the same command without `--no-reboot` tries it\n",
+    );
+    let [id] = deployments(board).try_into().unwrap();
+    assert_eq!(board.state(), ("image".to_string(), "none".to_string()));
+    assert_eq!((board.boots(), board.running()), (1, "image".to_string()));
+    // What is there is not sent again.
+    let outcome = lab.deploy(&[]).ok();
+    assert_text(
+        &outcome.stdout,
+        "board  runs 6.12.0-fake ([ID]), the default now; nothing to send, [TIME] s\n",
+    );
+    assert_eq!((board.running(), board.state().0), (id.clone(), id));
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.edit_kernel("planned");
+    let before = board.digests(&["boot", "lib/modules", "var"]);
+    let outcome = lab.deploy(&["--dry-run"]).ok();
+    assert_text(&outcome.stdout, "board  would get 6.12.0-fake ([ID]): 5 files, [SIZE]; then a trial boot\n");
+    assert_eq!(board.digests(&["boot", "lib/modules", "var"]), before);
+    assert_eq!(board.names("boot/bimg"), [] as [&str; 0]);
+}
+
+#[test]
+fn one_part_alone() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let of = |board: &Board, path: &str| board.digests(&[path])[..64].to_string();
+    let image = of(board, "boot/Image");
+    let module = of(board, "lib/modules/6.12.0-fake/kernel/drivers/led.ko");
+    let dtb = of(board, "boot/dtbs/acme/board-a.dtb");
+    let parts = |board: &Board| {
+        let (boot, root) =
+            (format!("boot/bimg/{}", board.running()), format!("lib/modules/.bimg/{}", board.running()));
+        (
+            of(board, &format!("{boot}/Image")),
+            of(board, &format!("{root}/modules/kernel/drivers/led.ko")),
+            of(board, &format!("{boot}/dtbs/acme/board-a.dtb")),
+        )
+    };
+    lab.edit_kernel("new");
+    lab.edit_module("new");
+    lab.project.edit(
+        "linux/arch/arm64/boot/dts/acme/board-a.dts",
+        "compatible",
+        "model = \"new\"; compatible",
+    );
+
+    assert_text(
+        &lab.deploy(&["--modules-only"]).ok().stdout,
+        "board  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+    );
+    let (kernel, led, tree) = parts(board);
+    assert_eq!((&kernel, &tree), (&image, &dtb));
+    assert_ne!(led, module);
+
+    assert_text(
+        &lab.deploy(&["--kernel-only"]).ok().stdout,
+        "board  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+    );
+    let (kernel, same, tree) = parts(board);
+    assert_eq!((&same, &tree), (&led, &dtb));
+    assert_ne!(kernel, image);
+
+    assert_text(
+        &lab.deploy(&["--dtb-only"]).ok().stdout,
+        "board  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+    );
+    let (third, same, tree) = parts(board);
+    assert_eq!((third, same), (kernel, led));
+    assert_ne!(tree, dtb);
+
+    lab.project.write("boards/acme.config", "CONFIG_LED=m\nCONFIG_LOCALVERSION=\"-two\"\n");
+    assert_refused(
+        &lab.deploy(&["--modules-only"]),
+        1,
+        "error: deploy to board failed\n  \
+             caused by: the board runs Linux 6.12.0-fake, and the build is 6.12.0-fake-two\n  \
+             caused by: a part of a kernel fits only the rest of it\n\n\
+             hint: deploy the whole kernel: without `--kernel-only`, `--modules-only`, `--dtb-only`\n",
+    );
+}
+
+#[test]
+fn what_interrupted_deploys_left_is_removed() {
+    let lab = Lab::new();
+    let board = lab.board();
+    for left in [
+        "boot/bimg/00000000aaaa.partial",
+        "boot/bimg/00000000bbbb",
+        "lib/modules/.bimg/00000000cccc.partial/sent",
+    ] {
+        std::fs::create_dir_all(board.path(left)).unwrap();
+        board.write(&format!("{left}/file"), "half");
+    }
+    assert_text(
+        &lab.target(&["status"]).ok().stdout,
+        "host       board\n\
+         board      Acme Board A\n\
+         machine    aarch64\n\
+         kernel     6.12.0-fake #1\n\
+         running    image\n\
+         default    image\n\
+         boot       uboot-script on /dev/mmcblk0p1\n\
+         free       9.5 GiB for boot files, 9.5 GiB for modules\n\
+         up         7 s\n\
+         left       [ID], [ID], [ID] of interrupted deploys; the next deploy goes on or removes them\n",
+    );
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    assert_eq!(deployments(board), [board.running()]);
+}
+
+#[test]
+fn with_sudo() {
+    let lab = Lab::new();
+    let board = lab.board();
+    board.write("var/user", "");
+    board.program("sudo", "[ \"$1\" = -n ] && shift && FAKE_ROOT=1 exec \"$@\"");
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    assert_eq!(board.state().0, board.running());
+}
+
+#[test]
+fn a_boot_partition_that_is_mounted_read_only() {
+    let lab = Lab::new();
+    let board = lab.board();
+    board.write("proc/self/mountinfo", &board.read("proc/self/mountinfo").replace("/boot rw", "/boot ro"));
+    lab.edit_module("first");
+    lab.deploy(&["--no-reboot"]).ok();
+    assert_eq!(board.read("var/mounts"), "-o remount,rw /boot\n-o remount,ro /boot\n");
+}
+
+#[test]
+fn a_shell_that_is_dash() {
+    let lab = Lab::new();
+    let board = lab.board();
+    if !std::path::Path::new("/bin/dash").exists() {
+        return;
+    }
+    // dash, and the libraries that it names.
+    let root = board.path("");
+    lab.project.shell(&format!(
+        "cp /bin/dash {0}/bin/dash && for lib in $(ldd /bin/dash | grep -o '/[^ ]*'); do mkdir -p {0}/${{lib%/*}} && cp $lib {0}/$lib; done; ln -sf dash {0}/bin/sh",
+        root.display()
+    ));
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    assert_eq!(board.state().0, board.running());
+}

@@ -1,0 +1,185 @@
+//! Trial boots that fail, each in its way: the board runs the old kernel, and bimg says so.
+
+use crate::board::Fate;
+use crate::lab::{Lab, assert_refused, assert_text};
+
+/// A lab whose build differs from what the board runs.
+fn changed() -> Lab {
+    let lab = Lab::new();
+    lab.edit_kernel("changed");
+    lab
+}
+
+/// The image's kernel runs, and nothing else is going to.
+#[track_caller]
+fn assert_back(lab: &Lab, boots: usize) {
+    let board = lab.board();
+    assert_eq!(board.state(), ("image".to_string(), "none".to_string()));
+    assert_eq!((board.running().as_str(), board.boots()), ("image", boots));
+}
+
+#[test]
+fn it_hangs() {
+    let lab = changed();
+    lab.board().trials(Fate::Hangs);
+    assert_refused(
+        &lab.deploy(&[]),
+        4,
+        "error: deploy to board failed\n  \
+         caused by: board: the new kernel [ID] did not pass its trial\n  \
+         caused by: it did not get as far as SSH\n  \
+         caused by: the board is back on Linux 6.12.0-fake, the kernel of its image\n",
+    );
+    assert_back(&lab, 2);
+    // What failed may be tried again.
+    lab.board().trials(Fate::Good);
+    assert_text(
+        &lab.deploy(&[]).ok().stdout,
+        "board  runs 6.12.0-fake ([ID]), the default now; nothing to send, [TIME] s\n",
+    );
+}
+
+#[test]
+fn its_release_is_another() {
+    let lab = changed();
+    lab.board().trials(Fate::Release("6.12.0-other"));
+    assert_refused(
+        &lab.deploy(&[]),
+        4,
+        "error: deploy to board failed\n  \
+         caused by: board: the new kernel [ID] did not pass its trial\n  \
+         caused by: `uname -r` says 6.12.0-other, and 6.12.0-fake was deployed\n  \
+         caused by: the board is back on Linux 6.12.0-fake, the kernel of its image\n",
+    );
+    assert_back(&lab, 3);
+}
+
+#[test]
+fn a_check_fails() {
+    let lab = changed();
+    let outcome = lab.deploy(&["--check", "grep -q never /proc/cmdline"]);
+    assert_refused(
+        &outcome,
+        4,
+        "error: deploy to board failed\n  \
+         caused by: board: the new kernel [ID] did not pass its trial\n  \
+         caused by: check `grep -q never /proc/cmdline` fails with status 1\n  \
+         caused by: the board is back on Linux 6.12.0-fake, the kernel of its image\n",
+    );
+    assert_back(&lab, 3);
+}
+
+#[test]
+fn a_check_fails_until_it_holds() {
+    let lab = changed();
+    // What a service needs after the boot.
+    lab.project.edit(
+        "boards/acme.toml",
+        "timeout = 20",
+        "timeout = 20\nchecks = [\"[ -e /var/second ] || { touch /var/second; false; }\"]",
+    );
+    assert_text(
+        &lab.deploy(&[]).ok().stderr,
+        "sources: up to date\n\
+         kernel: started: source init/main.c changed\n\
+         kernel: done in [TIME] s\n\
+         deploy: started\n\
+         board: trial boot of 6.12.0-fake ([ID])\n\
+         board: `[ -e /var/second ] || { touch /var/second; false; }` holds\n\
+         deploy: done in [TIME] s\n",
+    );
+    assert_eq!(lab.board().state().0, lab.board().running());
+}
+
+#[test]
+fn its_log_is_kept() {
+    let lab = changed();
+    let board = lab.board();
+    board.trials(Fate::Hangs);
+    std::fs::create_dir_all(board.path("sys/fs/pstore")).unwrap();
+    board.write(
+        "sys/fs/pstore/dmesg-ramoops-0",
+        "<6>[    1.1] led: hello\n<0>[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n",
+    );
+    assert_refused(
+        &lab.deploy(&[]),
+        4,
+        "error: deploy to board failed\n  \
+         caused by: board: the new kernel [ID] did not pass its trial\n  \
+         caused by: it did not get as far as SSH\n  \
+         caused by: the board is back on Linux 6.12.0-fake, the kernel of its image\n  \
+         caused by: <0>[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n  \
+         log: build/acme/log/deploy-board.log\n",
+    );
+    assert_text(
+        &lab.project.read("build/acme/log/deploy-board.log"),
+        "from pstore, /sys/fs/pstore/dmesg-ramoops-0:\n\
+         <6>[    1.1] led: hello\n\
+         <0>[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n",
+    );
+    assert_text(
+        &lab.target(&["console-log"]).ok().stdout,
+        "from pstore, /sys/fs/pstore/dmesg-ramoops-0:\n\
+         <6>[    1.1] led: hello\n\
+         <0>[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n",
+    );
+}
+
+#[test]
+fn its_console_is_kept() {
+    let lab = changed();
+    let board = lab.board();
+    board.trials(Fate::Hangs);
+    lab.project.write("hosts.toml", "[host.bench]\naddress = \"board\"\nconsole-log = \"console.log\"\n");
+    lab.project.write("console.log", "before\n");
+    let mut live = lab.live(&["deploy", "--board", "acme", "--host", "bench"]);
+    live.wait_for("board: trial boot of");
+    lab.project.write("console.log", "before\n[    0.5] Kernel panic - not syncing: no init\n");
+    let (status, stderr) = live.end();
+    assert_eq!(status, Some(4));
+    assert_text(
+        &crate::lab::redact(&stderr),
+        "sources: up to date\n\
+         kernel: started: source init/main.c changed\n\
+         kernel: done in [TIME] s\n\
+         deploy: started\n\
+         board: trial boot of 6.12.0-fake ([ID])\n\
+         deploy: failed after [TIME] s\n\
+         error: deploy to board failed\n  \
+         caused by: board: the new kernel [ID] did not pass its trial\n  \
+         caused by: it did not get as far as SSH\n  \
+         caused by: the board is back on Linux 6.12.0-fake, the kernel of its image\n  \
+         caused by: [    0.5] Kernel panic - not syncing: no init\n  \
+         log: build/acme/log/deploy-board.log\n",
+    );
+}
+
+#[test]
+fn reboot_has_no_effect() {
+    // The rest of this is `it_never_comes_back`: it takes as long.
+    let lab = changed();
+    lab.board().trials(Fate::Stays);
+    assert_refused(
+        &lab.deploy(&[]),
+        5,
+        "error: deploy to board failed\n  \
+         caused by: board is not back after 80 s\n  \
+         caused by: it still runs as before: `reboot` had no effect\n\n\
+         hint: the board's default is the old kernel: a reset or a power cycle boots it; docs/deploy.md says which boards do that by themselves\n",
+    );
+}
+
+#[test]
+fn it_never_comes_back() {
+    let lab = changed();
+    lab.board().trials(Fate::Gone);
+    assert_refused(
+        &lab.deploy(&[]),
+        5,
+        "error: deploy to board failed\n  \
+         caused by: board is not back after 80 s\n  \
+         caused by: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n\n\
+         hint: the board's default is the old kernel: a reset or a power cycle boots it; docs/deploy.md says which boards do that by themselves\n",
+    );
+    assert_eq!(lab.board().state(), ("image".to_string(), "none".to_string()));
+}
