@@ -172,6 +172,11 @@ impl Error {
         self.0.chain.iter().map(String::as_str)
     }
 
+    /// The whole story in one line: what failed, then each cause behind a colon.
+    pub fn one_line(&self) -> String {
+        self.chain().collect::<Vec<_>>().join(": ")
+    }
+
     /// The hint, if there is one.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()

@@ -13,6 +13,7 @@ pub mod boot;
 pub mod cli;
 pub mod data;
 pub mod deploy;
+pub mod device_tree;
 pub mod digest;
 pub mod disk;
 pub mod doctor;

@@ -3,12 +3,11 @@
 use clap::{Args, Subcommand};
 
 use super::deploy::SshArgs;
-use crate::cli::{BoardArgs, DirArgs};
+use crate::cli::BoardArgs;
 use crate::deploy::hosts::Hosts;
 use crate::error::Result;
 use crate::ops::{self, TargetOptions};
 use crate::ui::{self, Ui};
-use crate::workdir::Workdir;
 
 /// Ask a running board about its kernels, go back, remove one
 #[derive(Debug, Subcommand)]
@@ -36,8 +35,6 @@ pub enum Target {
 pub struct Which {
     #[command(flatten)]
     board: BoardArgs,
-    #[command(flatten)]
-    dirs: DirArgs,
     /// [USER@]HOST[:PORT], or a name of hosts.toml
     #[arg(long, value_name = "HOST")]
     host: String,
@@ -48,13 +45,7 @@ pub struct Which {
 impl Which {
     fn options(&self) -> Result<TargetOptions> {
         let board = self.board.load()?;
-        let workdir = Workdir::new(&self.dirs.build_dir, &self.dirs.out, &board.name)?;
-        Ok(TargetOptions {
-            place: Hosts::user()?.place(&self.host)?,
-            ssh: self.ssh.options(),
-            logs: workdir.board_dir().join("log"),
-            board,
-        })
+        Ok(TargetOptions { place: Hosts::user()?.place(&self.host)?, ssh: self.ssh.options(), board })
     }
 }
 

@@ -19,8 +19,6 @@ pub struct Facts {
     pub release: String,
     /// `uname -v`.
     pub version: String,
-    /// `uname -n`.
-    pub hostname: String,
     /// Random for each boot (`Documentation/admin-guide/sysctl/kernel.rst`, "random").
     pub boot_id: String,
     /// Seconds since boot.
@@ -31,8 +29,6 @@ pub struct Facts {
     pub compatible: Vec<String>,
     /// The device tree's `model`.
     pub model: Option<String>,
-    /// User id that scripts run under.
-    pub uid: u32,
     /// Free bytes of the root filesystem.
     pub free_root: Option<ByteSize>,
     /// The root filesystem cannot be written.
@@ -135,11 +131,9 @@ impl Facts {
         let kib = || value.parse::<u64>().ok().map(|kib| ByteSize(kib << 10));
         let text = || value.trim().to_string();
         match key {
-            "uid" => self.uid = value.parse().ok()?,
             "machine" => self.machine = text(),
             "release" => self.release = text(),
             "version" => self.version = text(),
-            "hostname" => self.hostname = text(),
             "boot-id" => self.boot_id = text(),
             "uptime" => self.uptime = value.parse().unwrap_or(0),
             "cmdline" => self.cmdline = words(),

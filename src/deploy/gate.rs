@@ -2,13 +2,13 @@
 
 use std::io::Read;
 
-use super::device_tree;
 use super::facts::Facts;
-use super::payload::{Built, Payload};
+use super::payload::{Built, Module, Payload};
 use super::remote::Remote;
 use crate::arch::Arch;
 use crate::board::Board;
 use crate::boot::{Once, Slots};
+use crate::device_tree;
 use crate::error::{Error, Result};
 use crate::image::kernel;
 use crate::tree::Content;
@@ -22,14 +22,8 @@ const CLUSTER: u64 = 4096;
 /// The build against itself: every module belongs to this kernel.
 pub fn check_build(built: &Built) -> Result<()> {
     let release = &built.kernel.release;
-    for entry in built.modules.iter().filter(|entry| is_module(&entry.path)) {
-        let Some(content) = &entry.content else { continue };
-        let mut bytes = Vec::new();
-        content
-            .open()?
-            .read_to_end(&mut bytes)
-            .map_err(|cause| Error::new(format!("cannot read `{}`", entry.path)).caused_by(cause))?;
-        let Some(vermagic) = kernel::vermagic(&entry.path, &bytes) else {
+    for Module { entry, vermagic } in built.modules.iter().filter(|it| kernel::is_module(&it.entry.path)) {
+        let Some(vermagic) = vermagic else {
             return Err(Error::new(format!("`{}` is not a kernel module: it has no vermagic", entry.path)));
         };
         let of = vermagic.split(' ').next().unwrap_or_default();
@@ -40,10 +34,6 @@ pub fn check_build(built: &Built) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_module(path: &str) -> bool {
-    [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| path.ends_with(end))
 }
 
 /// The board against the profile.

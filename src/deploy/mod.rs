@@ -19,7 +19,6 @@
 //!
 //! So the running kernel keeps its modules even when the new one has the same release.
 
-pub mod device_tree;
 pub mod facts;
 pub mod fleet;
 pub mod gate;
@@ -42,14 +41,14 @@ use serde::Serialize;
 
 use self::facts::Facts;
 use self::payload::{Built, Parts, Payload, Recipe};
-use self::remote::Remote;
+use self::remote::{Reach, Remote};
 use self::transfer::{Delta, Transfer};
 use self::trial::Trial;
 use crate::board::Board;
 use crate::boot::{self, BootInput, SlotId, SlotState, Slots};
 use crate::error::{Error, Exit, Result};
 use crate::progress::Progress;
-use crate::ssh::{Host, Options, Session, Staying};
+use crate::ssh::{Host, Options, Staying};
 
 /// What is deployed, and how; the same for every board of a fleet.
 pub struct Job<'a> {
@@ -159,8 +158,8 @@ pub fn lock(remote: &Remote, by: &str) -> Result<Held> {
 pub fn deploy(place: &Place, job: &Job<'_>, progress: &dyn Progress) -> Result<Deployed> {
     with_slots(job.board, |slots| {
         let phase = Cell::new(CONNECTION);
-        let one =
-            One { place, job, slots, partition: job.boot_partition, start: Instant::now(), phase, progress };
+        let reach = Reach { host: &place.host, ssh: &job.ssh, slots, boot_partition: job.boot_partition };
+        let one = One { place, job, reach, start: Instant::now(), phase, progress };
         one.run().map_err(|error| one.told(error))
     })
 }
@@ -174,8 +173,7 @@ const TRIAL: &str = "the trial boot of";
 struct One<'a> {
     place: &'a Place,
     job: &'a Job<'a>,
-    slots: &'a dyn Slots,
-    partition: u32,
+    reach: Reach<'a>,
     start: Instant,
     phase: Cell<&'static str>,
     progress: &'a dyn Progress,
@@ -183,22 +181,21 @@ struct One<'a> {
 
 impl One<'_> {
     fn run(&self) -> Result<Deployed> {
-        let session = Session::open(&self.place.host, &self.job.ssh)?;
-        let remote = Remote::new(session, self.partition, self.slots)?;
+        let remote = self.reach.open()?;
         // Until the end: the board's own lock goes with the connection, which a reboot ends.
         let _held = if self.job.dry_run { None } else { Some(lock(&remote, &self.job.by)?) };
         self.phase.set(LOOK);
-        let facts = remote.look(self.slots, &self.images(), true)?;
+        let facts = remote.look(self.reach.slots, &self.images(), true)?;
         let dtbs = &self.job.input.dtbs;
-        gate::check_board(self.job.board, dtbs, self.slots, &facts)?;
-        gate::check_once(&remote, self.slots)?;
+        gate::check_board(self.job.board, dtbs, self.reach.slots, &facts)?;
+        gate::check_once(&remote, self.reach.slots)?;
         self.check_parts(&facts)?;
         let recipe = Recipe {
             parts: self.job.parts,
             input: self.job.input.clone(),
             trial: self.job.board.deploy.timeout,
         };
-        let payload = Payload::new(self.job.built, &recipe, self.slots, &facts)?;
+        let payload = Payload::new(self.job.built, &recipe, self.reach.slots, &facts)?;
         let id = payload.id.to_string();
         if let Some(seconds) = facts.on_trial() {
             if facts.running() != Some(&id) {
@@ -210,7 +207,7 @@ impl One<'_> {
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
         }
         self.check_commands(&remote)?;
-        let default = facts.slots(self.slots).unwrap_or_default().default;
+        let default = facts.slots(self.reach.slots).unwrap_or_default().default;
         let is_default = default.as_ref() == Some(&payload.id);
         // Damaged, perhaps, but what the board starts from.
         let in_use =
@@ -222,7 +219,7 @@ impl One<'_> {
         if facts.running() == Some(&id) && good_boot == Some(&facts.boot_id) && !self.job.dry_run {
             // Cut between the last two steps.
             let state = SlotState { default: Some(payload.id.clone()), trial: None };
-            trial::write_state(&remote, self.slots, &state)?;
+            trial::write_state(&remote, self.reach.slots, &state)?;
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
         }
         let there = facts.deployments.get(&id).is_some_and(|it| !it.boot_missing);
@@ -265,7 +262,7 @@ impl One<'_> {
     /// Boot files of the image's kernel that may be taken over.
     fn images(&self) -> Vec<String> {
         let blank =
-            SlotId::from_str("000000000000").and_then(|id| self.slots.files(&self.job.input, &id, ""));
+            SlotId::from_str("000000000000").and_then(|id| self.reach.slots.files(&self.job.input, &id, ""));
         blank
             .unwrap_or_default()
             .iter()
@@ -306,10 +303,7 @@ impl One<'_> {
         let name: String =
             self.place.host.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         Trial {
-            host: &self.place.host,
-            ssh: &self.job.ssh,
-            slots: self.slots,
-            boot_partition: self.partition,
+            reach: self.reach,
             checks: &self.job.checks,
             time: Duration::from_secs(self.job.board.deploy.timeout),
             console: self.place.console.clone(),
@@ -345,8 +339,8 @@ impl One<'_> {
     /// Old deployments go once the new one is the default. Failing at that fails nothing else.
     fn prune(&self, remote: &Remote, id: &str) {
         let prune = || -> Result<()> {
-            let facts = remote.look(self.slots, &[], false)?;
-            let old = manage::superfluous(&facts, self.slots, self.job.board.deploy.keep);
+            let facts = remote.look(self.reach.slots, &[], false)?;
+            let old = manage::superfluous(&facts, self.reach.slots, self.job.board.deploy.keep);
             let old: Vec<&str> = old.iter().map(String::as_str).filter(|old| *old != id).collect();
             if old.is_empty() {
                 return Ok(());
@@ -355,8 +349,7 @@ impl One<'_> {
             remote.run("remove old deployments", include_str!("remote/remove.sh"), &old).map(drop)
         };
         if let Err(error) = prune() {
-            let why: Vec<&str> = error.chain().collect();
-            self.progress.warn(&format!("old deployments stay: {}", why.join(": ")));
+            self.progress.warn(&format!("old deployments stay: {}", error.one_line()));
         }
     }
 

@@ -31,7 +31,7 @@ pub struct Reloaded {
 
 /// Names of modules go to a shell, and into paths.
 pub fn check_name(name: &str) -> Result<()> {
-    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+    if crate::kernel::is_module_name(name) {
         return Ok(());
     }
     Err(Error::usage(format!("`{}` is not the name of a kernel module", name.escape_debug()))
@@ -51,7 +51,7 @@ pub fn reload(remote: &Remote, path: &Path, name: &str, release: &str) -> Result
             .hint("deploy the kernel of this build first"));
     }
     let name = name.replace('-', "_");
-    let depends = modinfo(&bytes, "depends").unwrap_or_default();
+    let depends = String::from_utf8_lossy(kernel::modinfo(&bytes, "depends").next().unwrap_or_default());
     let mut args = vec![name.as_str()];
     args.extend(depends.split(',').filter(|name| check_name(name).is_ok()));
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -59,11 +59,7 @@ pub fn reload(remote: &Remote, path: &Path, name: &str, release: &str) -> Result
         .write_all(&bytes)
         .and_then(|()| encoder.finish())
         .map_err(|cause| Error::new("cannot pack the module").caused_by(cause))?;
-    let text = remote.feed("reload the module", include_str!("remote/module.sh"), &args, |stdin| {
-        stdin
-            .write_all(&packed)
-            .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
-    })?;
+    let text = remote.send("reload the module", include_str!("remote/module.sh"), &args, &packed)?;
     let lines = |key: &str| {
         text.lines().filter_map(|line| line.strip_prefix(key).map(str::to_string)).collect::<Vec<_>>()
     };
@@ -78,12 +74,4 @@ pub fn reload(remote: &Remote, path: &Path, name: &str, release: &str) -> Result
         dmesg: lines("dmesg "),
         seconds: start.elapsed().as_secs_f64(),
     })
-}
-
-/// A value of the section `.modinfo`: NUL-terminated `key=value` strings.
-fn modinfo(file: &[u8], key: &str) -> Option<String> {
-    let needle = [b"\0", key.as_bytes(), b"="].concat();
-    let at = memchr::memmem::find(file, &needle)? + needle.len();
-    let value = file[at..].split(|byte| *byte == 0).next()?;
-    String::from_utf8(value.to_vec()).ok()
 }

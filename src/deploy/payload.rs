@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::facts::Facts;
 use super::target;
@@ -12,6 +12,7 @@ use crate::boot::{BootInput, SlotId, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fsx;
+use crate::image::kernel;
 use crate::kernel::KernelArtifacts;
 use crate::tree::Content;
 use crate::version::Version;
@@ -29,12 +30,22 @@ pub struct Entry {
     pub size: u64,
 }
 
-/// A kernel as it was built, hashed once for all boards that get it.
+/// A file below `modules/`.
+pub struct Module {
+    /// The file.
+    pub entry: Entry,
+    /// What it says that it was built for, if it is a module and says so.
+    pub vermagic: Option<String>,
+}
+
+/// A kernel as it was built, read once for all boards that get it.
 pub struct Built {
     /// What the kernel stage left.
     pub kernel: KernelArtifacts,
-    /// Modules below `modules/`.
-    pub modules: Vec<Entry>,
+    /// Everything below `modules/`, sorted.
+    pub modules: Vec<Module>,
+    /// Hashes of the kernel's single files, as the kernel stage found them.
+    files: BTreeMap<PathBuf, Digest>,
 }
 
 impl Built {
@@ -43,7 +54,23 @@ impl Built {
         let mut paths = Vec::new();
         collect(&kernel.modules_dir, "modules", &mut paths)?;
         paths.sort();
-        Ok(Built { kernel: kernel.clone(), modules: hash(&paths)? })
+        let files = kernel.files().filter_map(|(name, path)| Some((path.to_owned(), kernel.digest(name)?)));
+        Ok(Built { files: files.collect(), modules: read_all(&paths)?, kernel: kernel.clone() })
+    }
+
+    /// An entry; the kernel's own files are not hashed again.
+    fn entry(&self, path: &str, content: Content) -> Result<Entry> {
+        let known = match &content {
+            Content::Range { file, .. } => self.files.get(file.as_path()).copied(),
+            Content::Bytes(_) | Content::Sparse { .. } => None,
+        };
+        let sha256 = match known {
+            Some(sha256) => sha256,
+            None => Digest::of_reader(&mut content.open()?).map_err(|cause| {
+                Error::new(format!("cannot read `{path}`")).caused_by(fsx::describe(&cause))
+            })?,
+        };
+        Ok(Entry { path: path.to_string(), size: content.len(), content: Some(content), sha256 })
     }
 }
 
@@ -55,15 +82,22 @@ fn collect(dir: &Path, name: &str, into: &mut Vec<(String, PathBuf)>) -> Result<
     Ok(())
 }
 
-/// Hashes on all cores.
-fn hash(paths: &[(String, PathBuf)]) -> Result<Vec<Entry>> {
+/// Reads each file once, on all cores.
+fn read_all(paths: &[(String, PathBuf)]) -> Result<Vec<Module>> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(paths.len()));
     let work = || -> Result<()> {
         while let Some((name, path)) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
             crate::interrupt::check()?;
-            let entry = entry(name, Content::whole(path)?)?;
-            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry);
+            let (content, bytes) = (Content::whole(path)?, fsx::read(path)?);
+            let vermagic = kernel::is_module(name).then(|| kernel::vermagic(name, &bytes)).flatten();
+            let entry = Entry {
+                path: name.clone(),
+                size: content.len(),
+                content: Some(content),
+                sha256: Digest::of(&bytes),
+            };
+            done.lock().unwrap_or_else(PoisonError::into_inner).push(Module { entry, vermagic });
         }
         Ok(())
     };
@@ -75,15 +109,9 @@ fn hash(paths: &[(String, PathBuf)]) -> Result<Vec<Entry>> {
             .into_iter()
             .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(Error::new("a hashing thread died"))))
     })?;
-    let mut entries = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    entries.sort_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
-    Ok(entries)
-}
-
-fn entry(path: &str, content: Content) -> Result<Entry> {
-    let sha256 = Digest::of_reader(&mut content.open()?)
-        .map_err(|cause| Error::new(format!("cannot read `{path}`")).caused_by(fsx::describe(&cause)))?;
-    Ok(Entry { path: path.to_string(), size: content.len(), content: Some(content), sha256 })
+    let mut modules = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    modules.sort_by(|a: &Module, b: &Module| a.entry.path.cmp(&b.entry.path));
+    Ok(modules)
 }
 
 /// Which parts come from the build; the others are the running deployment's.
@@ -176,11 +204,11 @@ impl Payload {
             let Some(name) = path.strip_prefix(&prefix) else {
                 return Err(Error::new(format!("the boot chain lays `{path}` outside of the deployment")));
             };
-            put(entry(&format!("boot/{name}"), file.content)?);
+            put(built.entry(&format!("boot/{name}"), file.content)?);
         }
-        built.modules.iter().cloned().for_each(&mut put);
-        put(entry("init", target::init_script(release, id, real_init).as_str().into())?);
-        put(entry("config", Content::whole(&built.kernel.config)?)?);
+        built.modules.iter().map(|module| module.entry.clone()).for_each(&mut put);
+        put(built.entry("init", target::init_script(release, id, real_init).as_str().into())?);
+        put(built.entry("config", Content::whole(&built.kernel.config)?)?);
         if recipe.parts != Parts::ALL {
             take_over(&mut entries, recipe.parts, facts)?;
         }

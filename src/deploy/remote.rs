@@ -1,16 +1,43 @@
 //! Scripts on a board. Each is `remote/prelude.sh` and a file beside it; the words it needs are its arguments.
 
+use std::io::{self, Write};
 use std::process::ChildStdin;
 
 use super::facts::Facts;
 use crate::boot::{SlotState, Slots};
 use crate::error::{Error, Result};
 use crate::exec::{Output, quote, tail};
-use crate::ssh::{Script, Session, Staying};
+use crate::fsx;
+use crate::ssh::{Host, Options, Script, Session, Staying};
 
 const PRELUDE: &str = include_str!("remote/prelude.sh");
 /// Status by which a script says that its last words on stderr are the reason.
 const DIED: i32 = 9;
+
+/// How to get to a board.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// Where it is.
+    pub host: &'a Host,
+    /// How to connect.
+    pub ssh: &'a Options,
+    /// Its boot chain.
+    pub slots: &'a dyn Slots,
+    /// Number of its boot partition, among those of root's disk.
+    pub boot_partition: u32,
+}
+
+impl Reach<'_> {
+    /// Connects, and finds out how scripts run as root.
+    pub fn open(&self) -> Result<Remote> {
+        Remote::new(Session::open(self.host, self.ssh)?, self.boot_partition, self.slots)
+    }
+}
+
+/// The failure of a write to a script's input.
+pub fn cannot_send(cause: &io::Error) -> Error {
+    Error::new("cannot send to the board").caused_by(fsx::describe(cause))
+}
 
 /// A board that can be worked on.
 pub struct Remote {
@@ -24,7 +51,7 @@ pub struct Remote {
 
 impl Remote {
     /// Finds out whether scripts run as root: at once, or by `sudo`.
-    pub fn new(session: Session, boot_partition: u32, slots: &dyn Slots) -> Result<Remote> {
+    fn new(session: Session, boot_partition: u32, slots: &dyn Slots) -> Result<Remote> {
         let boot_file = slots.evidence().first().map_or("boot.scr", |(path, _)| path);
         let mut remote = Remote { session, sudo: false, boot_partition, boot_file };
         if remote.uid()? != "0" {
@@ -84,6 +111,11 @@ impl Remote {
         let output = running.finish()?;
         let printed = self.checked(what, &output)?;
         fed.map(|()| printed)
+    }
+
+    /// The same, with bytes that are there already.
+    pub fn send(&self, what: &str, text: &str, args: &[&str], bytes: &[u8]) -> Result<String> {
+        self.feed(what, text, args, |stdin| stdin.write_all(bytes).map_err(|cause| cannot_send(&cause)))
     }
 
     /// Starts a script that stays, and returns its first line.

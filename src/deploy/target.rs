@@ -1,6 +1,7 @@
 //! What runs on the target: the script that a deployed kernel starts as PID 1.
 
 use crate::boot::SlotId;
+use crate::exec::quote;
 
 /// PID 1 of deployment `id`, a POSIX shell script: binds its modules over those of `release`, guards a
 /// trial boot, and becomes `real_init` (`/sbin/init`).
@@ -9,11 +10,6 @@ pub fn init_script(release: &str, id: &SlotId, real_init: &str) -> String {
         .replace("@ID@", &quote(id.as_str()))
         .replace("@RELEASE@", &quote(release))
         .replace("@INIT@", &quote(real_init))
-}
-
-/// One word of a POSIX shell, taken literally.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -7,24 +7,22 @@
 //! Everything arrives below `ID.partial`. The board checks every hash, syncs, and renames.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use flate2::Compression;
-use flate2::write::GzEncoder;
 
 use super::facts::{self, Facts};
 use super::payload::{Entry, Payload, sum_line};
-use super::remote::Remote;
+use super::remote::{Remote, cannot_send};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::fsx;
 use crate::progress::{Progress, Unit};
+use crate::{disk, fsx, interrupt};
 
-/// Bytes that are packed as one gzip member (RFC 1952, 2.2: members follow each other).
-const PIECE: usize = 1 << 20;
+/// Bytes that go from the archive to the packer at once: what a pipe holds.
+const PIECE: usize = 64 << 10;
 /// Mode of files on the boot partition: what FAT shows anyway, so that nothing has to be changed there.
 const BOOT_MODE: u32 = 0o755;
 
@@ -222,15 +220,38 @@ struct Count<'a> {
     progress: &'a dyn Progress,
 }
 
-impl Count<'_> {
-    fn add(&self, unpacked: u64, packed: u64) {
-        self.wire.fetch_add(packed, Ordering::Relaxed);
-        let done = self.done.fetch_add(unpacked, Ordering::Relaxed) + unpacked;
-        self.progress.count(self.task, done.min(self.total), Some(self.total), Unit::Bytes);
+/// Passes bytes on and counts them: what is read unpacked, what is written packed.
+struct Counted<'a, T> {
+    inner: T,
+    count: &'a Count<'a>,
+}
+
+impl<T: Read> Read for Counted<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if interrupt::requested() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let n = self.inner.read(buffer)?;
+        let Count { done, total, task, progress, .. } = self.count;
+        let done = done.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
+        progress.count(task, done.min(*total), Some(*total), Unit::Bytes);
+        Ok(n)
     }
 }
 
-/// A gzipped tar of files, and of a few made here, into a pipe. Pieces are packed on all cores and keep their order.
+impl<T: Write> Write for Counted<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.count.wire.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A gzipped tar of files, and of a few made here, into a pipe; packed on all cores.
 fn pack(
     entries: &[&Entry],
     made: &[(&str, String)],
@@ -239,86 +260,20 @@ fn pack(
     out: &mut ChildStdin,
     count: &Count<'_>,
 ) -> Result<()> {
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let (unpacked, archived) = io::pipe().map_err(|cause| cannot_send(&cause))?;
     std::thread::scope(|scope| {
-        let mut inputs = Vec::new();
-        let mut outputs: Vec<Receiver<(u64, Vec<u8>)>> = Vec::new();
-        for _ in 0..workers {
-            let (to, pieces) = sync_channel::<Vec<u8>>(2);
-            let (packed, from) = sync_channel(2);
-            inputs.push(to);
-            outputs.push(from);
-            scope.spawn(move || {
-                for piece in pieces {
-                    let mut encoder =
-                        GzEncoder::new(Vec::with_capacity(piece.len() / 2), Compression::fast());
-                    // Writing to memory cannot fail.
-                    let bytes = encoder.write_all(&piece).and_then(|()| encoder.finish()).unwrap_or_default();
-                    if packed.send((piece.len() as u64, bytes)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        let reader = scope.spawn(move || {
-            let sink = Pieces { to: inputs, next: 0, piece: Vec::with_capacity(PIECE) };
-            archive(entries, made, name, mode, count.epoch, sink)
-        });
-        let mut broken = None;
-        'all: loop {
-            for from in &outputs {
-                // The workers' turns are those of the reader.
-                let Ok((unpacked, bytes)) = from.recv() else { break 'all };
-                if let Err(cause) = crate::interrupt::check() {
-                    broken = Some(cause);
-                    break 'all;
-                }
-                if let Err(cause) = out.write_all(&bytes) {
-                    broken = Some(Error::new("cannot send to the board").caused_by(fsx::describe(&cause)));
-                    break 'all;
-                }
-                count.add(unpacked, bytes.len() as u64);
-            }
-        }
-        // Whoever still waits to hand over a piece ends now.
-        drop(outputs);
+        let archived = BufWriter::with_capacity(PIECE, archived);
+        let reader = scope.spawn(move || archive(entries, made, name, mode, count.epoch, archived));
+        // Dropped with its input before the reader is waited for, which may still want to write.
+        let packed = {
+            let mut input = Counted { inner: unpacked, count };
+            disk::gz(&mut input, Counted { inner: out, count }, threads, Compression::fast())
+        };
         let read = reader.join().unwrap_or_else(|_| Err(Error::new("a reading thread died")));
-        match broken {
-            Some(error) => Err(error),
-            None => read,
-        }
+        interrupt::check()?;
+        packed.map_err(|cause| cannot_send(&cause)).and(read)
     })
-}
-
-/// Hands pieces to the workers in turn.
-struct Pieces {
-    to: Vec<std::sync::mpsc::SyncSender<Vec<u8>>>,
-    next: usize,
-    piece: Vec<u8>,
-}
-
-impl Pieces {
-    fn hand_over(&mut self) -> std::io::Result<()> {
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        let worker = self.next % self.to.len();
-        self.next += 1;
-        self.to[worker].send(piece).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = bytes.len().min(PIECE - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..n]);
-        if self.piece.len() == PIECE {
-            self.hand_over()?;
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        if self.piece.is_empty() { Ok(()) } else { self.hand_over() }
-    }
 }
 
 fn archive(
@@ -327,7 +282,7 @@ fn archive(
     name: impl Fn(&str) -> &str,
     mode: Option<u32>,
     epoch: i64,
-    sink: Pieces,
+    sink: impl Write,
 ) -> Result<()> {
     let mut builder = tar::Builder::new(sink);
     let mut append = |path: &str, size: u64, mode: u32, content: &mut dyn Read| -> Result<()> {
@@ -350,8 +305,5 @@ fn archive(
     for (path, text) in made {
         append(path, text.len() as u64, mode.unwrap_or(0o644), &mut text.as_bytes())?;
     }
-    builder
-        .into_inner()
-        .and_then(|mut sink| sink.flush())
-        .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
+    builder.into_inner().and_then(|mut sink| sink.flush()).map_err(|cause| cannot_send(&cause))
 }

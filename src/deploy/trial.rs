@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::facts::Facts;
-use super::remote::Remote;
+use super::remote::{Reach, Remote};
 use crate::boot::{SlotId, SlotState, Slots};
 use crate::error::{Error, Exit, Result};
 use crate::exec::tail;
 use crate::progress::{Progress, Unit};
-use crate::ssh::{Host, Options, Session};
+use crate::ssh::Options;
 use crate::{fsx, interrupt};
 
 /// Time to shut down, and for the boot loader.
@@ -30,14 +30,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// How to reach and judge a board.
 pub struct Trial<'a> {
-    /// Where it is.
-    pub host: &'a Host,
-    /// How to connect.
-    pub ssh: &'a Options,
-    /// Its boot chain.
-    pub slots: &'a dyn Slots,
-    /// Number of its boot partition.
-    pub boot_partition: u32,
+    /// How to get to it.
+    pub reach: Reach<'a>,
     /// Shell commands that must succeed.
     pub checks: &'a [String],
     /// Time for the trial boot, as the guard on the board has it.
@@ -57,15 +51,7 @@ const PEEK: &str = "echo \"machine $(uname -m)\"\necho \"release $(uname -r)\"\n
 /// Writes what the boot loader is to start, and makes sure that it stays.
 pub fn write_state(remote: &Remote, slots: &dyn Slots, state: &SlotState) -> Result<()> {
     for (path, sector) in slots.state(state) {
-        remote.feed(
-            "set what the boot loader starts",
-            include_str!("remote/state.sh"),
-            &[path],
-            |stdin| {
-                std::io::Write::write_all(stdin, &sector)
-                    .map_err(|cause| Error::new("cannot send to the board").caused_by(fsx::describe(&cause)))
-            },
-        )?;
+        remote.send("set what the boot loader starts", include_str!("remote/state.sh"), &[path], &sector)?;
     }
     Ok(())
 }
@@ -77,14 +63,73 @@ pub fn reboot(remote: &Remote, command: &str) -> Result<()> {
     remote.run("reboot the board", &text, &[]).map(drop)
 }
 
+/// Waits until the board answers from another boot than `old_boot`.
+pub fn wait(
+    reach: Reach<'_>,
+    old_boot: &str,
+    time: Duration,
+    progress: &dyn Progress,
+) -> Result<(Remote, Facts)> {
+    let (start, host) = (Instant::now(), reach.host);
+    let task = format!("{host}: waiting for the board");
+    let total = time.as_secs();
+    let impatient = Options { timeout: Duration::from_secs(5), ..reach.ssh.clone() };
+    let reach = Reach { ssh: &impatient, ..reach };
+    let mut last: Option<Error> = None;
+    let mut same = false;
+    while start.elapsed() < time {
+        progress.count(&task, start.elapsed().as_secs().min(total - 1), Some(total), Unit::Items);
+        match peek(reach) {
+            Ok((remote, facts)) if facts.boot_id != old_boot => {
+                progress.count(&task, total, Some(total), Unit::Items);
+                return Ok((remote, facts));
+            }
+            Ok(_) => same = true,
+            Err(error) if error.exit() == Exit::Interrupted => {
+                return Err(Error::interrupted_in(format!("the boot of {host}")));
+            }
+            Err(error) => {
+                same = false;
+                last = Some(error);
+            }
+        }
+        interrupt::check().map_err(|_| Error::interrupted_in(format!("the boot of {host}")))?;
+        std::thread::sleep(PAUSE);
+    }
+    let error =
+        Error::new(format!("{host} is not back after {} s", time.as_secs())).with_exit(Exit::Unreachable);
+    Err(if same {
+        error.caused_by("it still runs as before: `reboot` had no effect")
+    } else {
+        match last {
+            Some(cause) => error.caused_by(cause.chain().last().unwrap_or_default()),
+            None => error,
+        }
+    })
+}
+
+fn peek(reach: Reach<'_>) -> Result<(Remote, Facts)> {
+    let remote = reach.open()?;
+    let facts = Facts::parse(&remote.run("look at the board", PEEK, &[])?)?;
+    Ok((remote, facts))
+}
+
 impl Trial<'_> {
+    fn wait(&self, old_boot: &str, time: Duration) -> Result<(Remote, Facts)> {
+        wait(self.reach, old_boot, time, self.progress)
+    }
+
     /// Boots `id` once and judges it. `before`: the board as it was. Returns the board as it is then.
     pub fn run(&self, remote: Remote, id: &SlotId, release: &str, before: &Facts) -> Result<Remote> {
         let console = self.console_size();
-        let default = before.slots(self.slots).unwrap_or_default().default;
-        self.progress.note(&format!("{}: trial boot of {release} ({id})", self.host));
-        write_state(&remote, self.slots, &SlotState { default: default.clone(), trial: Some(id.clone()) })?;
-        match reboot(&remote, self.slots.reboot()) {
+        let default = before.slots(self.reach.slots).unwrap_or_default().default;
+        self.progress.note(&format!("{}: trial boot of {release} ({id})", self.reach.host));
+        write_state(
+            &remote,
+            self.reach.slots,
+            &SlotState { default: default.clone(), trial: Some(id.clone()) },
+        )?;
+        match reboot(&remote, self.reach.slots.reboot()) {
             // Gone before it could answer.
             Err(error) if error.exit() == Exit::Unreachable => {}
             other => other.map_err(|error| {
@@ -94,7 +139,7 @@ impl Trial<'_> {
             })?,
         }
         drop(remote);
-        let back = self.wait(&before.boot_id, SHUTDOWN + self.time, true);
+        let back = self.wait(&before.boot_id, SHUTDOWN + self.time);
         match back {
             Ok((remote, facts)) if facts.running() == Some(id.to_string().as_str()) => {
                 self.judge(remote, &facts, id, release, console)
@@ -103,8 +148,9 @@ impl Trial<'_> {
                 Err(self.rolled_back(&remote, id, &facts, "it did not get as far as SSH", console))
             }
             Err(error) if error.exit() == Exit::Unreachable => {
-                self.progress.note(&format!("{}: no answer; waiting for it to take itself back", self.host));
-                match self.wait(&before.boot_id, SHUTDOWN + self.time, true) {
+                self.progress
+                    .note(&format!("{}: no answer; waiting for it to take itself back", self.reach.host));
+                match self.wait(&before.boot_id, SHUTDOWN + self.time) {
                     Ok((remote, facts)) if facts.running() != Some(id.to_string().as_str()) => {
                         Err(self.rolled_back(&remote, id, &facts, "it was never reached by SSH", console))
                     }
@@ -136,19 +182,19 @@ impl Trial<'_> {
                 let args = [name.as_str(), facts.boot_id.as_str()];
                 remote.run("confirm the new kernel", include_str!("remote/good.sh"), &args)?;
                 let kept = SlotState { default: Some(id.clone()), trial: None };
-                write_state(&remote, self.slots, &kept)?;
+                write_state(&remote, self.reach.slots, &kept)?;
                 return Ok(remote);
             }
             Err(error) if error.exit() == Exit::Interrupted => return Err(error),
-            Err(error) => error.chain().collect::<Vec<_>>().join(": "),
+            Err(error) => error.one_line(),
         };
-        self.progress.warn(&format!("{}: {why}; going back", self.host));
+        self.progress.warn(&format!("{}: {why}; going back", self.reach.host));
         // The trial is used up: any boot is the old kernel's.
         if let Err(error) = reboot(&remote, "reboot") {
-            self.progress.warn(&format!("{}: {}", self.host, error.chain().next().unwrap_or_default()));
+            self.progress.warn(&format!("{}: {}", self.reach.host, error.chain().next().unwrap_or_default()));
         }
         drop(remote);
-        match self.wait(&facts.boot_id, SHUTDOWN + self.time * 2, true) {
+        match self.wait(&facts.boot_id, SHUTDOWN + self.time * 2) {
             Ok((remote, back)) => Err(self.rolled_back(&remote, id, &back, &why, console)),
             Err(error) => Err(self.lost(error, console)),
         }
@@ -162,7 +208,7 @@ impl Trial<'_> {
                 let output = remote.command(check)?;
                 let status = output.status.code().unwrap_or(-1);
                 if status == 0 {
-                    self.progress.note(&format!("{}: `{check}` holds", self.host));
+                    self.progress.note(&format!("{}: `{check}` holds", self.reach.host));
                     break;
                 }
                 if status == 127 || Instant::now() >= deadline {
@@ -176,52 +222,6 @@ impl Trial<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Waits until the board answers from another boot.
-    pub fn wait(&self, old_boot: &str, time: Duration, reboots: bool) -> Result<(Remote, Facts)> {
-        let start = Instant::now();
-        let task = format!("{}: waiting for the board", self.host);
-        let total = time.as_secs();
-        let options = Options { timeout: Duration::from_secs(5), ..self.ssh.clone() };
-        let mut last: Option<Error> = None;
-        let mut same = false;
-        while start.elapsed() < time {
-            self.progress.count(&task, start.elapsed().as_secs().min(total - 1), Some(total), Unit::Items);
-            match self.peek(&options) {
-                Ok((remote, facts)) if !reboots || facts.boot_id != old_boot => {
-                    self.progress.count(&task, total, Some(total), Unit::Items);
-                    return Ok((remote, facts));
-                }
-                Ok(_) => same = true,
-                Err(error) if error.exit() == Exit::Interrupted => {
-                    return Err(Error::interrupted_in(format!("the boot of {}", self.host)));
-                }
-                Err(error) => {
-                    same = false;
-                    last = Some(error);
-                }
-            }
-            interrupt::check().map_err(|_| Error::interrupted_in(format!("the boot of {}", self.host)))?;
-            std::thread::sleep(PAUSE);
-        }
-        let error = Error::new(format!("{} is not back after {} s", self.host, time.as_secs()))
-            .with_exit(Exit::Unreachable);
-        Err(if same {
-            error.caused_by("it still runs as before: `reboot` had no effect")
-        } else {
-            match last {
-                Some(cause) => error.caused_by(cause.chain().last().unwrap_or_default()),
-                None => error,
-            }
-        })
-    }
-
-    fn peek(&self, options: &Options) -> Result<(Remote, Facts)> {
-        let session = Session::open(self.host, options)?;
-        let remote = Remote::new(session, self.boot_partition, self.slots)?;
-        let facts = Facts::parse(&remote.run("look at the board", PEEK, &[])?)?;
-        Ok((remote, facts))
     }
 
     fn console_size(&self) -> Option<u64> {
@@ -244,10 +244,11 @@ impl Trial<'_> {
         text.push_str(&self.console_text(console));
         let running =
             facts.running().map_or("the kernel of its image".to_string(), |id| format!("deployment {id}"));
-        let mut error = Error::new(format!("{}: the new kernel {name} did not pass its trial", self.host))
-            .caused_by(why)
-            .caused_by(format!("the board is back on Linux {}, {running}", facts.release))
-            .with_exit(Exit::RolledBack);
+        let mut error =
+            Error::new(format!("{}: the new kernel {name} did not pass its trial", self.reach.host))
+                .caused_by(why)
+                .caused_by(format!("the board is back on Linux {}, {running}", facts.release))
+                .with_exit(Exit::RolledBack);
         if let Some(line) = text.lines().rev().find(|line| line.contains("Kernel panic")) {
             error = error.caused_by(line.trim().to_string());
         }

@@ -70,7 +70,7 @@ pub fn compress(
     let result = match compression {
         Compression::Xz => xz(&mut input, sink, threads),
         Compression::Zstd => zstd(&mut input, sink, threads, total),
-        Compression::Gz => gz(&mut input, sink, threads),
+        Compression::Gz => gz(&mut input, sink, threads, flate2::Compression::default()),
     };
     interrupt::check()?;
     result.map_err(|cause| fsx::io_error("write", &target, &cause))?;
@@ -138,7 +138,13 @@ fn zstd(input: &mut impl Read, output: impl Write, threads: usize, total: u64) -
 /// A deflated block and what its trailer needs.
 type Deflated = io::Result<(Vec<u8>, Crc)>;
 
-fn gz(input: &mut impl Read, mut output: impl Write, threads: usize) -> io::Result<()> {
+/// Packs as one gzip member, with `threads` threads.
+pub fn gz(
+    input: &mut impl Read,
+    mut output: impl Write,
+    threads: usize,
+    level: flate2::Compression,
+) -> io::Result<()> {
     /// Deflate, no name, no time, unknown system (RFC 1952).
     const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
     /// An empty last block with fixed codes.
@@ -155,7 +161,7 @@ fn gz(input: &mut impl Read, mut output: impl Write, threads: usize) -> io::Resu
             .map(|_| {
                 let (send, blocks) = sync_channel::<Vec<u8>>(2);
                 let (done, results) = sync_channel::<Deflated>(2);
-                scope.spawn(move || blocks.iter().try_for_each(|block| done.send(deflate(&block))));
+                scope.spawn(move || blocks.iter().try_for_each(|block| done.send(deflate(&block, level))));
                 (send, results)
             })
             .collect();
@@ -187,10 +193,10 @@ fn gz(input: &mut impl Read, mut output: impl Write, threads: usize) -> io::Resu
 }
 
 /// One block, ended on a byte boundary so that the next can follow.
-fn deflate(block: &[u8]) -> Deflated {
+fn deflate(block: &[u8], level: flate2::Compression) -> Deflated {
     let mut crc = Crc::new();
     crc.update(block);
-    let mut encoder = Compress::new(flate2::Compression::default(), false);
+    let mut encoder = Compress::new(level, false);
     let mut bytes = Vec::with_capacity(block.len() / 2 + 1024);
     loop {
         let consumed = encoder.total_in() as usize;

@@ -186,7 +186,7 @@ fn load_module(
     holds: &mut dyn FnMut(String),
 ) -> Result<()> {
     // The name goes to a shell in the guest.
-    if module.is_empty() || !module.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+    if !crate::kernel::is_module_name(module) {
         return Err(Error::usage(format!("`{module}` is not the name of a kernel module")));
     }
     // /proc/modules has `_` where file names may have `-`.

@@ -5,7 +5,7 @@ use std::io;
 
 use serde::Serialize;
 
-use super::chain::{self, Chain, one_line};
+use super::chain::{self, Chain};
 use super::ext::Ext;
 use super::kernel::{self, Kernel};
 use super::open::{Image, Part};
@@ -120,7 +120,7 @@ impl Volumes {
             match image.volume(part) {
                 Ok(Some(volume)) => open.push((part.number, volume)),
                 Ok(None) => {}
-                Err(error) => findings.push(Finding::error(one_line(&error))),
+                Err(error) => findings.push(Finding::error(error.one_line())),
             }
         }
         Volumes(open)
@@ -253,7 +253,7 @@ fn kernels(volumes: &Volumes, boot: &[Chain], findings: &mut Vec<Finding>) -> Ve
             let Some(volume) = volumes.of(partition) else { continue };
             match volume.read(&path, kernel::MAX_FILE) {
                 Ok(bytes) => drop(found.insert((partition, path), kernel::identify(&bytes))),
-                Err(error) => findings.push(Finding::error(one_line(&error))),
+                Err(error) => findings.push(Finding::error(error.one_line())),
             }
         }
     }
@@ -278,7 +278,7 @@ fn modules(volumes: &Volumes, findings: &mut Vec<Finding>) -> Vec<Modules> {
             });
         let Some(base) = base else { continue };
         let releases = volume.list(&base).unwrap_or_else(|error| {
-            findings.push(Finding::error(one_line(&error)));
+            findings.push(Finding::error(error.one_line()));
             Vec::new()
         });
         for release in releases.iter().filter(|entry| entry.kind == Kind::Directory) {
@@ -291,7 +291,7 @@ fn modules(volumes: &Volumes, findings: &mut Vec<Finding>) -> Vec<Modules> {
                     count: modules.len(),
                     vermagic: modules.first().and_then(|first| vermagic(volume, first)),
                 }),
-                Err(error) => findings.push(Finding::error(one_line(&error))),
+                Err(error) => findings.push(Finding::error(error.one_line())),
             }
         }
     }
@@ -302,8 +302,7 @@ fn modules(volumes: &Volumes, findings: &mut Vec<Finding>) -> Vec<Modules> {
 pub fn modules_in(volume: &dyn Volume, dir: &str) -> Result<Vec<String>> {
     let mut modules = Vec::new();
     volume::walk(volume, dir, &mut |path, entry| {
-        let is_module = [".ko", ".ko.gz", ".ko.xz", ".ko.zst"].iter().any(|end| path.ends_with(end));
-        if entry.kind == Kind::File && is_module {
+        if entry.kind == Kind::File && kernel::is_module(path) {
             modules.push(path.to_string());
         }
         Ok(())

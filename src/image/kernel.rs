@@ -182,9 +182,13 @@ fn banner_in(mut from: Box<dyn Read + '_>) -> Option<String> {
     }
 }
 
+/// True for the file name of a module, compressed or not.
+pub fn is_module(path: &str) -> bool {
+    [".ko", ".ko.gz", ".ko.xz", ".ko.zst"].iter().any(|end| path.ends_with(end))
+}
+
 /// The `vermagic` of a module, which may be compressed as its name says.
 pub fn vermagic(name: &str, file: &[u8]) -> Option<String> {
-    const KEY: &[u8] = b"\0vermagic=";
     let unpacked = |from: Box<dyn Read + '_>| {
         let mut bytes = Vec::new();
         from.take(MAX_MODULE).read_to_end(&mut bytes).ok().map(|_| bytes)
@@ -205,11 +209,21 @@ pub fn vermagic(name: &str, file: &[u8]) -> Option<String> {
         }
         _ => file,
     };
-    memmem::find_iter(module, KEY).find_map(|at| {
-        let rest = &module[at + KEY.len()..];
-        let end = rest.iter().take(MAX_TEXT).position(|byte| *byte == 0)?;
-        let text = text(&rest[..end]);
-        text.starts_with(|c: char| c.is_ascii_digit()).then_some(text)
+    modinfo(module, "vermagic")
+        .filter(|value| value.len() < MAX_TEXT)
+        .map(text)
+        .find(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Values of a key in a module's `.modinfo`, which holds NUL-terminated `key=value` strings
+/// (`include/linux/moduleparam.h`).
+pub fn modinfo<'a>(module: &'a [u8], key: &str) -> impl Iterator<Item = &'a [u8]> {
+    let finder = memmem::Finder::new(&[b"\0", key.as_bytes(), b"="].concat()).into_owned();
+    let mut rest = module;
+    std::iter::from_fn(move || {
+        rest = &rest[finder.find(rest)? + finder.needle().len()..];
+        // Cut off in the middle of a value: no value.
+        Some(&rest[..memchr::memchr(0, rest)?])
     })
 }
 

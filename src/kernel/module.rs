@@ -39,6 +39,11 @@ pub fn build_module(spec: &KernelSpec, name: &str, to: &Path, progress: &dyn Pro
     Ok(stripped)
 }
 
+/// True for what `lsmod` may print as a name: nothing that a shell or a path would read differently.
+pub fn is_module_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+}
+
 /// `drivers/net/dummy.ko`, from a list of modules as `modules_install` writes it: `kernel/drivers/net/dummy.ko`.
 fn find(order: &str, name: &str) -> Result<String> {
     let stem = |line: &str| {

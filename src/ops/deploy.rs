@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -15,14 +15,14 @@ use crate::deploy::fleet::{self, Fate, Pace};
 use crate::deploy::manage::{self, Row};
 use crate::deploy::module::{self, Reloaded};
 use crate::deploy::payload::{Built, Parts};
-use crate::deploy::remote::Remote;
-use crate::deploy::trial::{self, Trial};
+use crate::deploy::remote::{Reach, Remote};
+use crate::deploy::trial;
 use crate::deploy::{self, Deployed, Job, Outcome, Place, gate};
 use crate::error::{Error, Result};
 use crate::exec::Cmd;
 use crate::kernel;
 use crate::progress::{Event, Progress};
-use crate::ssh::{Options, Session};
+use crate::ssh::Options;
 use crate::units::ByteSize;
 
 /// How to deploy.
@@ -79,7 +79,7 @@ impl DeployReport {
                 },
                 host: deployed.is_none().then(|| fate.place.host.to_string()),
                 deployed,
-                error: error.map(|error| error.chain().collect::<Vec<_>>().join(": ")),
+                error: error.map(Error::one_line),
                 status: error.map(|error| error.exit().code()),
             };
             out.push_str(&json(&line)?);
@@ -96,7 +96,7 @@ impl DeployReport {
                 Some(Ok(it)) => writeln!(out, "{host}  {}", sentence(it)),
                 Some(Err(_)) if self.fates.len() == 1 => Ok(()),
                 Some(Err(error)) => {
-                    writeln!(out, "{host}  failed: {}", error.chain().collect::<Vec<_>>().join(": "))
+                    writeln!(out, "{host}  failed: {}", error.one_line())
                 }
                 None => writeln!(out, "{host}  not begun"),
             };
@@ -184,7 +184,7 @@ pub fn deploy(
         dry_run: options.dry_run,
         by: whoami(),
         now: now()?,
-        logs: log_dir(build),
+        logs: build.workdir.board_dir().join("log"),
     };
     let start = Instant::now();
     progress.event(&Event::StageStarted { stage: "deploy", reason: "" });
@@ -196,10 +196,6 @@ pub fn deploy(
         progress.event(&Event::StageFinished { stage: "deploy", seconds, fresh: false });
     }
     Ok(DeployReport { fates })
-}
-
-fn log_dir(build: &BuildOptions) -> PathBuf {
-    build.workdir.board_dir().join("log")
 }
 
 /// `--no-build`: everything must be there, and up to date.
@@ -260,7 +256,7 @@ pub fn deploy_module(
     // The key exchange of a slow board takes as long as a small compile: both at once.
     let connect = |place: &Place| -> Result<(Remote, String)> {
         deploy::with_slots(board, |slots| {
-            let remote = Remote::new(Session::open(&place.host, &options.ssh)?, boot_partition, slots)?;
+            let remote = Reach { host: &place.host, ssh: &options.ssh, slots, boot_partition }.open()?;
             let release = remote.run("ask what it runs", "uname -r\n", &[])?.trim().to_string();
             Ok((remote, release))
         })
@@ -328,8 +324,6 @@ pub struct TargetOptions {
     pub place: Place,
     /// How to connect.
     pub ssh: Options,
-    /// Logs of this board kind.
-    pub logs: PathBuf,
 }
 
 /// What a board is and runs.
@@ -406,17 +400,17 @@ impl Status {
 }
 
 impl TargetOptions {
-    fn with<T>(&self, work: impl FnOnce(&dyn crate::boot::Slots, Remote, u32) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, work: impl FnOnce(Reach<'_>, Remote) -> Result<T>) -> Result<T> {
         deploy::with_slots(&self.board, |slots| {
-            let partition = boot_partition(&self.board)?;
-            let remote = Remote::new(Session::open(&self.place.host, &self.ssh)?, partition, slots)?;
-            work(slots, remote, partition)
+            let boot_partition = boot_partition(&self.board)?;
+            let reach = Reach { host: &self.place.host, ssh: &self.ssh, slots, boot_partition };
+            work(reach, reach.open()?)
         })
     }
 
     /// `bimg target status`.
     pub fn status(&self) -> Result<Status> {
-        self.with(|slots, remote, _| {
+        self.with(|Reach { slots, .. }, remote| {
             let facts = remote.look(slots, &[], false)?;
             let state = facts.slots(slots).unwrap_or_default();
             let name = |id: Option<String>| id.unwrap_or_else(|| "image".to_string());
@@ -437,19 +431,19 @@ impl TargetOptions {
                 free_root: facts.free_root.map(|size| size.0),
                 uptime: facts.uptime,
                 leftovers: facts.leftovers.iter().cloned().collect(),
-                problem: problem.map(|error| error.chain().collect::<Vec<_>>().join(": ")),
+                problem: problem.map(|error| error.one_line()),
             })
         })
     }
 
     /// `bimg target list`.
     pub fn list(&self) -> Result<Vec<Row>> {
-        self.with(|slots, remote, _| Ok(manage::rows(&remote.look(slots, &[], false)?, slots)))
+        self.with(|Reach { slots, .. }, remote| Ok(manage::rows(&remote.look(slots, &[], false)?, slots)))
     }
 
     /// `bimg target remove`: the ID.
     pub fn remove(&self, wanted: &str) -> Result<String> {
-        self.with(|slots, remote, _| {
+        self.with(|Reach { slots, .. }, remote| {
             let _held = deploy::lock(&remote, &whoami())?;
             let facts = remote.look(slots, &[], false)?;
             manage::remove(&remote, &facts, slots, wanted)
@@ -458,7 +452,8 @@ impl TargetOptions {
 
     /// `bimg target rollback`: what runs then.
     pub fn rollback(&self, progress: &dyn Progress) -> Result<String> {
-        self.with(|slots, remote, boot_partition| {
+        self.with(|reach, remote| {
+            let slots = reach.slots;
             let held = deploy::lock(&remote, &whoami())?;
             let facts = remote.look(slots, &[], false)?;
             let (state, name) = manage::rollback(&facts, slots)?;
@@ -467,18 +462,8 @@ impl TargetOptions {
             progress.note(&format!("{}: rebooting into {name}", self.place.host));
             trial::reboot(&remote, "reboot")?;
             drop(remote);
-            let trial = Trial {
-                host: &self.place.host,
-                ssh: &self.ssh,
-                slots,
-                boot_partition,
-                checks: &[],
-                time: std::time::Duration::from_secs(self.board.deploy.timeout),
-                console: None,
-                log: self.logs.join("rollback.log"),
-                progress,
-            };
-            let (_, back) = trial.wait(&facts.boot_id, trial.time, true)?;
+            let time = Duration::from_secs(self.board.deploy.timeout);
+            let (_, back) = trial::wait(reach, &facts.boot_id, time, progress)?;
             let running = back.running().unwrap_or("image");
             if running == name {
                 return Ok(format!("{}  runs {} ({name})", self.place.host, back.release));
@@ -490,7 +475,7 @@ impl TargetOptions {
 
     /// `bimg target console-log`: what is known of the last failed trial.
     pub fn console_log(&self) -> Result<String> {
-        self.with(|slots, remote, _| {
+        self.with(|Reach { slots, .. }, remote| {
             let facts = remote.look(slots, &[], false)?;
             let failed =
                 facts.deployments.iter().filter(|(_, it)| it.log).max_by_key(|(_, it)| it.since.clone());

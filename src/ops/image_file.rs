@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::chain::one_line;
 use crate::image::diff::{self, Difference};
 use crate::image::extract::{self, Extracted};
 use crate::image::inspect::{self, Inspection};
@@ -200,7 +199,7 @@ fn manifest_check(path: &Path, digest: Digest) -> Check {
     let manifest = match load_manifest(path) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Check::skipped(WHAT, "there is none beside the image"),
-        Err(error) => return Check::done(WHAT, "", vec![Finding::error(one_line(&error))]),
+        Err(error) => return Check::done(WHAT, "", vec![Finding::error(error.one_line())]),
     };
     let name = file_name(path);
     match manifest.artifacts.get(&name) {
@@ -232,13 +231,13 @@ fn sums_check(path: &Path, digest: Digest) -> Check {
     let text = match fsx::read_optional(&file) {
         Ok(Some(text)) => text,
         Ok(None) => return Check::skipped(sums::NAME, "there is none beside the image"),
-        Err(error) => return Check::done(sums::NAME, "", vec![Finding::error(one_line(&error))]),
+        Err(error) => return Check::done(sums::NAME, "", vec![Finding::error(error.one_line())]),
     };
     let name = file_name(path);
     match Sums::parse(&text, &file.display().to_string()).map(|sums| sums.of(&name)) {
         Ok(None) => Check::skipped(sums::NAME, format!("it does not name `{name}`")),
         Ok(Some(expected)) => Check::done(sums::NAME, "SHA-256", compare_digest(expected, digest)),
-        Err(error) => Check::done(sums::NAME, "", vec![Finding::error(one_line(&error))]),
+        Err(error) => Check::done(sums::NAME, "", vec![Finding::error(error.one_line())]),
     }
 }
 
@@ -258,7 +257,7 @@ fn signature_check(path: &Path, keys: &Keys) -> Result<Check> {
         Ok(Some(signed)) => Check::done(WHAT, format!("key {}, `{}`", signed.id, signed.comment), Vec::new()),
         Err(error) => {
             interrupt::check()?;
-            Check::done(WHAT, "", vec![Finding::error(one_line(&error))])
+            Check::done(WHAT, "", vec![Finding::error(error.one_line())])
         }
     })
 }

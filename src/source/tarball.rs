@@ -40,7 +40,7 @@ impl TarballSource {
                 Err(error) => {
                     failure = Some(match failure {
                         None => error,
-                        Some(first) => first.caused_by(error.chain().collect::<Vec<_>>().join(": ")),
+                        Some(first) => first.caused_by(error.one_line()),
                     });
                 }
             }

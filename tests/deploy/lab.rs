@@ -7,6 +7,17 @@ use crate::board::Board;
 use crate::common::live::Live;
 use crate::common::{BOARD, Outcome, Project};
 
+/// `bimg target status` of a board that nothing has been deployed to.
+pub const STATUS: &str = "host       board\n\
+     board      Acme Board A\n\
+     machine    aarch64\n\
+     kernel     6.12.0-fake #1\n\
+     running    image\n\
+     default    image\n\
+     boot       uboot-script on /dev/mmcblk0p1\n\
+     free       9.5 GiB for boot files, 9.5 GiB for modules\n\
+     up         7 s\n";
+
 /// What is deployed from, and to.
 pub struct Lab {
     /// Off before their files go.

@@ -1,24 +1,13 @@
 //! `bimg target`.
 
 use crate::board::Fate;
-use crate::lab::{Lab, assert_refused, assert_text};
+use crate::lab::{Lab, STATUS, assert_refused, assert_text};
 
 #[test]
 fn kernels_come_and_go() {
     let lab = Lab::new();
     let board = lab.board();
-    assert_text(
-        &lab.target(&["status"]).ok().stdout,
-        "host       board\n\
-         board      Acme Board A\n\
-         machine    aarch64\n\
-         kernel     6.12.0-fake #1\n\
-         running    image\n\
-         default    image\n\
-         boot       uboot-script on /dev/mmcblk0p1\n\
-         free       9.5 GiB for boot files, 9.5 GiB for modules\n\
-         up         7 s\n",
-    );
+    assert_text(&lab.target(&["status"]).ok().stdout, STATUS);
     assert_text(
         &lab.target(&["list"]).ok().stdout,
         "id            release                  since                     size  state\n\

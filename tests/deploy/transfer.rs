@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::board::Board;
-use crate::lab::{Lab, assert_refused, assert_text};
+use crate::lab::{Lab, STATUS, assert_refused, assert_text};
 
 /// Deployments of a board.
 fn deployments(board: &Board) -> Vec<String> {
@@ -197,16 +197,9 @@ fn what_interrupted_deploys_left_is_removed() {
     }
     assert_text(
         &lab.target(&["status"]).ok().stdout,
-        "host       board\n\
-         board      Acme Board A\n\
-         machine    aarch64\n\
-         kernel     6.12.0-fake #1\n\
-         running    image\n\
-         default    image\n\
-         boot       uboot-script on /dev/mmcblk0p1\n\
-         free       9.5 GiB for boot files, 9.5 GiB for modules\n\
-         up         7 s\n\
-         left       [ID], [ID], [ID] of interrupted deploys; the next deploy goes on or removes them\n",
+        &format!(
+            "{STATUS}left       [ID], [ID], [ID] of interrupted deploys; the next deploy goes on or removes them\n"
+        ),
     );
     lab.edit_module("first");
     lab.deploy(&[]).ok();

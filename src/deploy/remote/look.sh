@@ -1,10 +1,8 @@
 # What there is to know about a board before anything is touched. Partition $1; the rest is appended.
 mkdir -p "$run"
-echo "uid $(id -u)"
 echo "machine $(uname -m)"
 echo "release $(uname -r)"
 echo "version $(uname -v)"
-echo "hostname $(uname -n)"
 echo "boot-id $(cat /proc/sys/kernel/random/boot_id)"
 echo "uptime $(cut -d. -f1 /proc/uptime)"
 echo "cmdline $(cat /proc/cmdline)"

@@ -1,7 +1,7 @@
 //! systemd-boot's entries: `loader/entries/*.conf`, as the Boot Loader Specification has them, and
 //! which of them `loader/loader.conf` makes the default.
 
-use super::{Chain, Entry, Finding, list, one_line, text};
+use super::{Chain, Entry, Finding, list, text};
 use crate::image::volume::{Volume, normal};
 
 /// The chain of a `loader` directory; `None` when it holds neither a configuration nor entries.
@@ -16,7 +16,7 @@ pub fn read(volume: &dyn Volume, mut chain: Chain) -> Option<Chain> {
             default = value_of(&conf, "default");
         }
         Ok(None) => {}
-        Err(error) => chain.findings.push(Finding::error(one_line(&error))),
+        Err(error) => chain.findings.push(Finding::error(error.one_line())),
     }
     let mut names: Vec<String> = list(volume, &format!("{dir}/entries"));
     names.retain(|name| name.strip_suffix(".conf").is_some());
@@ -32,7 +32,7 @@ pub fn read(volume: &dyn Volume, mut chain: Chain) -> Option<Chain> {
         match text(volume, &format!("{dir}/entries/{name}")) {
             Ok(Some(text)) => chain.entries.push(entry(&text, &name)),
             Ok(None) => {}
-            Err(error) => chain.findings.push(Finding::error(one_line(&error))),
+            Err(error) => chain.findings.push(Finding::error(error.one_line())),
         }
     }
     chain.file = if is_there { conf } else { format!("{dir}/entries") };

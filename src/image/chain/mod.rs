@@ -177,14 +177,9 @@ fn read_text(
     match text(volume, &chain.file) {
         Ok(None) => return,
         Ok(Some(text)) => parse(&text, &mut chain),
-        Err(error) => chain.findings.push(Finding::error(one_line(&error))),
+        Err(error) => chain.findings.push(Finding::error(error.one_line())),
     }
     chains.push(chain);
-}
-
-/// An error's story in one line.
-pub fn one_line(error: &crate::error::Error) -> String {
-    error.chain().collect::<Vec<_>>().join(": ")
 }
 
 /// A path that counts from the root when it starts with `/`, else from `dir`.

@@ -1,6 +1,6 @@
 //! The Raspberry Pi's firmware: what `config.txt` leads to on each model that the partition has a DTB for.
 
-use super::{Chain, Entry, Finding, one_line};
+use super::{Chain, Entry, Finding};
 use crate::boot::config_txt::{self, Choice, Files, Model};
 use crate::error::Result;
 use crate::image::volume::{self, Kind, Volume};
@@ -52,7 +52,7 @@ pub fn read(volume: &dyn Volume, mut chain: Chain) -> Option<Chain> {
                 Ok(None) => {}
                 Ok(Some(choice)) => chain.entries.push(entry(title, model, choice)),
                 Err(error) => {
-                    chain.findings.push(Finding::error(format!("on a {title}, {}", one_line(&error))));
+                    chain.findings.push(Finding::error(format!("on a {title}, {}", error.one_line())));
                 }
             }
         }

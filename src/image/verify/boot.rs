@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::chain::{Chain, Entry, Loader, one_line};
+use super::super::chain::{Chain, Entry, Loader};
 use super::super::inspect::{self, Inspection, Volumes};
 use super::super::kernel;
 use super::super::volume::{self, Kind};
-use super::{Check, Finding, dtb, name_of};
+use super::{Check, Finding, name_of};
+use crate::device_tree;
 use crate::error::Result;
 
 /// Bytes of a device tree that are read; the largest known has a quarter of a megabyte.
@@ -122,16 +123,16 @@ fn device_trees(volumes: &Volumes, found: &Inspection) -> Result<Check> {
             count += 1;
             match volume.read(path, MAX_DTB) {
                 Ok(bytes) => {
-                    if let Err(why) = dtb::check(&bytes) {
+                    if let Err(why) = device_tree::check(&bytes) {
                         findings.push(Finding::error(format!("`/{path}` is no device tree: {why}")));
                     }
                 }
-                Err(error) => findings.push(Finding::error(one_line(&error))),
+                Err(error) => findings.push(Finding::error(error.one_line())),
             }
             Ok(())
         });
         crate::interrupt::check()?;
-        findings.extend(walked.err().map(|error| Finding::error(one_line(&error))));
+        findings.extend(walked.err().map(|error| Finding::error(error.one_line())));
     }
     if count == 0 && findings.is_empty() {
         return Ok(Check::skipped("device trees", "there are none where something boots from"));
@@ -170,7 +171,7 @@ pub fn modules(volumes: &Volumes, found: &Inspection) -> Result<Check> {
         let paths = match inspect::modules_in(volume, &modules.path) {
             Ok(paths) => paths,
             Err(error) => {
-                findings.push(Finding::error(one_line(&error)));
+                findings.push(Finding::error(error.one_line()));
                 continue;
             }
         };

@@ -5,13 +5,12 @@
 //! filesystem's own checker.
 
 mod boot;
-mod dtb;
 pub mod fat;
 mod fsck;
 
 use serde::Serialize;
 
-use super::chain::{self, one_line};
+use super::chain;
 use super::inspect::{self, Inspection, Volumes};
 use super::volume::{self, Kind, Volume};
 use super::{Finding, Image, Part, Severity};
@@ -105,7 +104,7 @@ fn filesystem(image: &Image, part: &Part, volumes: &Volumes) -> Result<Check> {
         how.push("read");
         findings.extend(read_all(volume)?);
     } else if let Err(error) = image.volume(part) {
-        findings.push(Finding::error(one_line(&error)));
+        findings.push(Finding::error(error.one_line()));
     }
     if content.kind.starts_with("FAT") {
         findings.extend(fat::check(&image.bytes(part)));
@@ -138,12 +137,12 @@ fn read_all(volume: &dyn Volume) -> Result<Vec<Finding>> {
             _ => Ok(()),
         };
         if let Err(error) = result {
-            findings.push(Finding::error(one_line(&error)));
+            findings.push(Finding::error(error.one_line()));
         }
         Ok(())
     });
     crate::interrupt::check()?;
-    findings.extend(walked.err().map(|error| Finding::error(one_line(&error))));
+    findings.extend(walked.err().map(|error| Finding::error(error.one_line())));
     Ok(findings)
 }
 

@@ -1,8 +1,8 @@
-//! Whether a device tree blob is one: its header, and the structure of its nodes.
+//! Flattened device trees: whether a blob is one, and what its root is compatible with.
 //!
 //! Source: Devicetree Specification 0.4, chapter 5.
 
-use super::super::read::bytes;
+use crate::image::read::bytes;
 
 const MAGIC: u32 = 0xD00D_FEED;
 const BEGIN_NODE: u32 = 1;
@@ -17,6 +17,26 @@ fn be32(from: &[u8], at: usize) -> u32 {
 
 /// What is wrong with a blob.
 pub fn check(dtb: &[u8]) -> Result<(), String> {
+    let (nodes, strings) = parts(dtb)?;
+    walk(nodes, strings, &mut |_, _, _| {}).ok_or_else(|| "its nodes are damaged".into())
+}
+
+/// Strings of the root's `compatible`, most specific first; none for what is not a device tree.
+pub fn compatible(dtb: &[u8]) -> Vec<String> {
+    let Ok((nodes, strings)) = parts(dtb) else { return Vec::new() };
+    let mut found = Vec::new();
+    // What comes behind the root's properties need not be sound.
+    let _ = walk(nodes, strings, &mut |depth, name, value| {
+        if depth == 1 && name == b"compatible" && found.is_empty() {
+            let words = value.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+            found.extend(words.map(|word| String::from_utf8_lossy(word).into_owned()));
+        }
+    });
+    found
+}
+
+/// Nodes and strings, as the header says where they are.
+fn parts(dtb: &[u8]) -> Result<(&[u8], &[u8]), String> {
     if be32(dtb, 0) != MAGIC || dtb.len() < 40 {
         return Err("it does not start as a device tree".into());
     }
@@ -31,11 +51,16 @@ pub fn check(dtb: &[u8]) -> Result<(), String> {
     let part = |start: usize, len: usize| dtb[..total].get(start..start.checked_add(len)?);
     let Some(strings) = part(strings, strings_len) else { return Err("its strings lie outside it".into()) };
     let Some(nodes) = part(structs, structs_len) else { return Err("its nodes lie outside it".into()) };
-    walk(nodes, strings).ok_or_else(|| "its nodes are damaged".into())
+    Ok((nodes, strings))
 }
 
-/// Follows the tokens; `None` where they make no sense.
-fn walk(nodes: &[u8], strings: &[u8]) -> Option<()> {
+/// Follows the tokens and shows each property with the depth of its node, the root's being 1; `None` where they
+/// make no sense.
+fn walk<'a>(
+    nodes: &'a [u8],
+    strings: &'a [u8],
+    property: &mut dyn FnMut(usize, &'a [u8], &'a [u8]),
+) -> Option<()> {
     let (mut at, mut depth, mut roots) = (0usize, 0usize, 0usize);
     loop {
         let token = be32(nodes.get(at..at.checked_add(4)?)?, 0);
@@ -51,9 +76,9 @@ fn walk(nodes: &[u8], strings: &[u8]) -> Option<()> {
             PROP if depth > 0 => {
                 let len = be32(nodes.get(at..at + 8)?, 0) as usize;
                 let name = strings.get(be32(nodes, at + 4) as usize..)?;
-                name.iter().position(|byte| *byte == 0)?;
+                let name = &name[..name.iter().position(|byte| *byte == 0)?];
                 let value = at + 8;
-                nodes.get(value..value.checked_add(len)?)?;
+                property(depth, name, nodes.get(value..value.checked_add(len)?)?);
                 at = (value + len).next_multiple_of(4);
             }
             NOP => {}
@@ -85,5 +110,50 @@ mod tests {
             assert!(check(&dtb[..at]).is_err(), "{at}");
         }
         assert_eq!(check(b"hello").unwrap_err(), "it does not start as a device tree");
+    }
+
+    fn blob() -> Vec<u8> {
+        let mut tree = Vec::new();
+        let mut word = |value: u32| tree.extend_from_slice(&value.to_be_bytes());
+        word(BEGIN_NODE);
+        word(0);
+        word(PROP);
+        word(4);
+        word(11);
+        word(2);
+        word(PROP);
+        word(8);
+        word(0);
+        tree.extend_from_slice(b"a,b\0c,d\0");
+        tree.extend_from_slice(&END.to_be_bytes());
+        let names = b"compatible\0#size-cells\0";
+        let (tree_len, names_len) = (tree.len() as u32, names.len() as u32);
+        let total = 40 + tree_len + names_len;
+        let mut dtb = Vec::new();
+        for value in [MAGIC, total, 40, 40 + tree_len, 0, 17, 16, 0, names_len, tree_len] {
+            dtb.extend_from_slice(&value.to_be_bytes());
+        }
+        dtb.extend(tree);
+        dtb.extend_from_slice(names);
+        dtb
+    }
+
+    #[test]
+    fn the_root_is_read() {
+        assert_eq!(compatible(&blob()), ["a,b", "c,d"]);
+    }
+
+    #[test]
+    fn damage_is_nothing() {
+        let whole = blob();
+        for end in 0..whole.len() {
+            compatible(&whole[..end]);
+        }
+        for at in 0..whole.len() {
+            let mut broken = whole.clone();
+            broken[at] = 0xff;
+            compatible(&broken);
+        }
+        assert!(compatible(b"text").is_empty());
     }
 }
