@@ -56,6 +56,12 @@ pub fn requested() -> bool {
     FLAG.load(Ordering::Relaxed)
 }
 
+/// The same as [`check`] inside a reader or writer. Not of the kind `Interrupted`, which would be retried; the caller
+/// asks [`check`] for the error to tell.
+pub fn check_io() -> std::io::Result<()> {
+    if requested() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
+}
+
 /// Fails with the `interrupted` error once a signal came.
 pub fn check() -> Result<()> {
     if requested() { Err(Error::interrupted()) } else { Ok(()) }

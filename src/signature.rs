@@ -169,9 +169,7 @@ struct Once<R> {
 impl<R: Read> Read for &mut Once<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
-            if interrupt::requested() {
-                return Err(std::io::Error::other("interrupted"));
-            }
+            interrupt::check_io()?;
             match self.data.read(buffer) {
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(cause) => {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::pack::Packing;
 use crate::boot::{SlotId, SlotState, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -47,6 +48,8 @@ pub struct Facts {
     pub deployments: BTreeMap<String, Deployment>,
     /// What interrupted deploys and removals left: IDs.
     pub leftovers: BTreeSet<String>,
+    /// How it can be sent files.
+    pub packing: Packing,
     /// What a new deployment may take over.
     pub base: Base,
 }
@@ -140,6 +143,7 @@ impl Facts {
             "compatible" => self.compatible = words(),
             "model" => self.model = Some(text()),
             "free-root" => self.free_root = kib(),
+            "zstd" => self.packing = Packing::Zstd,
             "root-ro" => self.root_read_only = true,
             "boot-device" => self.boot_device = Some(text()),
             "boot-error" => self.boot_error = Some(text()),

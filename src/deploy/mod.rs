@@ -25,6 +25,7 @@ pub mod gate;
 pub mod hosts;
 pub mod manage;
 pub mod module;
+pub mod pack;
 pub mod payload;
 pub mod remote;
 pub mod spec;
@@ -40,7 +41,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use self::facts::Facts;
-use self::payload::{Built, Parts, Payload, Recipe};
+use self::payload::{Parts, Payload, Reading, Recipe};
 use self::remote::{Reach, Remote};
 use self::transfer::{Delta, Transfer};
 use self::trial::Trial;
@@ -57,7 +58,7 @@ pub struct Job<'a> {
     /// Number of the partition that the boot loader reads, among those of its disk.
     pub boot_partition: u32,
     /// The build.
-    pub built: &'a Built,
+    pub built: &'a Reading<'a>,
     /// Input of the boot chain, with the profile's command line.
     pub input: BootInput<'a>,
     /// Which parts come from the build.
@@ -195,7 +196,7 @@ impl One<'_> {
             input: self.job.input.clone(),
             trial: self.job.board.deploy.timeout,
         };
-        let payload = Payload::new(self.job.built, &recipe, self.reach.slots, &facts)?;
+        let payload = Payload::new(self.job.built.get()?, &recipe, self.reach.slots, &facts)?;
         let id = payload.id.to_string();
         if let Some(seconds) = facts.on_trial() {
             if facts.running() != Some(&id) {
@@ -272,8 +273,8 @@ impl One<'_> {
 
     /// A part alone fits only the kernel that runs.
     fn check_parts(&self, facts: &Facts) -> Result<()> {
-        let release = &self.job.built.kernel.release;
-        if self.job.parts == Parts::ALL || facts.release == *release {
+        let release = self.job.built.release();
+        if self.job.parts == Parts::ALL || facts.release == release {
             return Ok(());
         }
         Err(Error::new(format!("the board runs Linux {}, and the build is {release}", facts.release))

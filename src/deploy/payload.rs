@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::facts::Facts;
-use super::target;
+use super::{gate, target};
 use crate::boot::{BootInput, SlotId, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -71,6 +71,40 @@ impl Built {
             })?,
         };
         Ok(Entry { path: path.to_string(), size: content.len(), content: Some(content), sha256 })
+    }
+}
+
+/// A build that is read and checked while the connections are made.
+pub struct Reading<'a> {
+    kernel: &'a KernelArtifacts,
+    built: OnceLock<Result<Built>>,
+}
+
+impl<'a> Reading<'a> {
+    /// Nothing read yet.
+    pub fn new(kernel: &'a KernelArtifacts) -> Self {
+        Reading { kernel, built: OnceLock::new() }
+    }
+
+    /// `uname -r` of the kernel.
+    pub fn release(&self) -> &str {
+        &self.kernel.release
+    }
+
+    /// The build, once it is read; the first to ask reads it.
+    pub fn get(&self) -> Result<&Built> {
+        let read = || {
+            let built = Built::new(self.kernel)?;
+            gate::check_build(&built)?;
+            Ok(built)
+        };
+        // Why is told once, by `failure`.
+        self.built.get_or_init(read).as_ref().map_err(|_| Error::new("the build cannot be deployed"))
+    }
+
+    /// What is wrong with it.
+    pub fn failure(self) -> Option<Error> {
+        self.built.into_inner()?.err()
     }
 }
 

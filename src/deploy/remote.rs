@@ -30,7 +30,8 @@ pub struct Reach<'a> {
 impl Reach<'_> {
     /// Connects, and finds out how scripts run as root.
     pub fn open(&self) -> Result<Remote> {
-        Remote::new(Session::open(self.host, self.ssh)?, self.boot_partition, self.slots)
+        let (session, uid) = Session::open(self.host, self.ssh, "id -u")?;
+        Remote::new(session, &uid, self.boot_partition, self.slots)
     }
 }
 
@@ -50,12 +51,11 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Finds out whether scripts run as root: at once, or by `sudo`.
-    fn new(session: Session, boot_partition: u32, slots: &dyn Slots) -> Result<Remote> {
+    /// Finds out whether scripts run as root: at once, or by `sudo`. `uid`: as whom we are logged in.
+    fn new(session: Session, uid: &str, boot_partition: u32, slots: &dyn Slots) -> Result<Remote> {
         let boot_file = slots.evidence().first().map_or("boot.scr", |(path, _)| path);
-        let mut remote = Remote { session, sudo: false, boot_partition, boot_file };
-        if remote.uid()? != "0" {
-            remote.sudo = true;
+        let remote = Remote { session, sudo: uid != "0", boot_partition, boot_file };
+        if remote.sudo {
             let as_root = remote.uid();
             if !as_root.as_ref().is_ok_and(|uid| uid == "0") {
                 let mut error = Error::new(format!("{} is not root there", remote.session.host()))

@@ -1,28 +1,32 @@
 //! Brings a deployment's files to a board: only what it does not have, packed, two streams at once.
 //!
 //! ```text
-//! Payload - Base - what an interrupted deploy left -> tar, gzip on all cores -> root.sh | boot.sh
+//! Payload - Base - what an interrupted deploy left -> parts -> packed tars -> part.sh ... root.sh | boot.sh
 //! ```
 //!
-//! Everything arrives below `ID.partial`. The board checks every hash, syncs, and renames.
+//! Everything arrives below `ID.partial`. The board syncs, checks every hash, and renames. Part after part, so that one is
+//! written to the card and read back while the next is on its way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufWriter, Read, Write};
-use std::process::ChildStdin;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use flate2::Compression;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use super::facts::{self, Facts};
+use super::pack::{Count, pack};
 use super::payload::{Entry, Payload, sum_line};
-use super::remote::{Remote, cannot_send};
+use super::remote::Remote;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::progress::{Progress, Unit};
-use crate::{disk, fsx, interrupt};
+use crate::progress::Progress;
 
-/// Bytes that go from the archive to the packer at once: what a pipe holds.
-const PIECE: usize = 64 << 10;
+/// Bytes of a part, unpacked: enough that a session more for each costs nothing, and little enough that a board's
+/// card and processor begin early.
+const PART: u64 = 16 << 20;
+/// Parts on their way at once: one that arrives, one that is written, one that is checked.
+const AT_ONCE: usize = 3;
+/// What the board cannot do when a half fails.
+const MODULES: &str = "take the modules";
+const KERNEL: &str = "take the kernel";
 /// Mode of files on the boot partition: what FAT shows anyway, so that nothing has to be changed there.
 const BOOT_MODE: u32 = 0o755;
 
@@ -116,15 +120,8 @@ pub struct Transfer<'a> {
 impl Transfer<'_> {
     /// Both halves at once; bytes that went over the wire.
     pub fn run(&self, progress: &dyn Progress) -> Result<u64> {
-        let (wire, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let count = Count {
-            wire: &wire,
-            done: &done,
-            total: self.delta.bytes,
-            task: &self.task,
-            epoch: self.payload.epoch,
-            progress,
-        };
+        let Transfer { delta, payload, facts, .. } = self;
+        let count = Count::new(delta.bytes, &self.task, payload.epoch, facts.packing, progress);
         let boot = || if self.delta.boot_done { Ok(()) } else { self.boot(&count) };
         std::thread::scope(|scope| {
             let boot = scope.spawn(boot);
@@ -132,7 +129,7 @@ impl Transfer<'_> {
             let boot = boot.join().unwrap_or_else(|_| Err(Error::new("a sending thread died")));
             root.and(boot)
         })?;
-        Ok(wire.into_inner())
+        Ok(count.wire())
     }
 
     fn id(&self) -> String {
@@ -152,20 +149,13 @@ impl Transfer<'_> {
 
     fn root(&self, count: &Count<'_>) -> Result<()> {
         let in_root = |entry: &&Entry| !entry.path.starts_with("boot/");
-        let sent: Vec<&Entry> = self.chosen(in_root).collect();
-        let with = |set: &BTreeSet<String>| {
-            self.payload
-                .entries
-                .iter()
-                .filter(in_root)
-                .filter(|it| set.contains(&it.path))
-                .map(sum_line)
-                .collect::<String>()
-        };
+        let mut parts = parts(self.chosen(in_root));
+        let last = parts.pop().unwrap_or_default();
+        self.send_parts(&parts, count)?;
+        let arrived = self.payload.entries.iter().filter(|it| self.delta.arrived.contains(&it.path));
         let manifest = self.payload.manifest();
-        // All that was sent or came earlier.
-        let sums = with(&self.delta.send)
-            + &with(&self.delta.arrived)
+        // What no part has checked yet.
+        let sums = arrived.filter(in_root).chain(last.iter().copied()).map(sum_line).collect::<String>()
             + &format!("{}  files\n", Digest::of(manifest.as_bytes()));
         let made = [
             ("files", manifest),
@@ -173,16 +163,42 @@ impl Transfer<'_> {
             (".sums", sums),
             (".remove", lines(self.delta.remove.iter().map(String::as_str))),
         ];
-        let remote = self.remote;
         let (id, base) = (self.id(), self.base());
-        remote
+        self.remote
             .feed(
-                "take the modules",
+                MODULES,
                 include_str!("remote/root.sh"),
-                &[&id, &self.payload.release, &base],
-                |stdin| pack(&sent, &made, |path| path, None, stdin, count),
+                &[&id, self.facts.packing.program(), &self.payload.release, &base],
+                |stdin| pack(&last, &made, |path| path, None, stdin, count),
             )
             .map(drop)
+    }
+
+    /// Sends parts of the root half, several at once; the first failure is the one that counts.
+    fn send_parts(&self, parts: &[Vec<&Entry>], count: &Count<'_>) -> Result<()> {
+        let (id, packer) = (self.id(), self.facts.packing.program());
+        let todo = Mutex::new(parts.iter().enumerate());
+        let next = || todo.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let send = || -> Result<()> {
+            while let Some((number, part)) = next() {
+                let sums = format!(".sums.{number}");
+                let made = [(sums.as_str(), part.iter().copied().map(sum_line).collect())];
+                self.remote
+                    .feed(MODULES, include_str!("remote/part.sh"), &[&id, packer, &sums], |stdin| {
+                        pack(part, &made, |path| path, None, stdin, count)
+                    })
+                    // Nothing more after a failure.
+                    .inspect_err(|_| while next().is_some() {})?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..AT_ONCE.min(parts.len())).map(|_| scope.spawn(send)).collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|_| Err(Error::new("a sending thread died"))))
+                .fold(Ok(()), Result::and)
+        })
     }
 
     fn boot(&self, count: &Count<'_>) -> Result<()> {
@@ -196,10 +212,26 @@ impl Transfer<'_> {
         let base = self.facts.base.id.as_ref().map_or(".".to_string(), |id| format!("bimg/{id}"));
         let id = self.id();
         self.remote
-            .feed("take the kernel", include_str!("remote/boot.sh"), &[&id, &base], |stdin| {
-                pack(&sent, &made, |path| path.trim_start_matches("boot/"), Some(BOOT_MODE), stdin, count)
-            })
+            .feed(
+                KERNEL,
+                include_str!("remote/boot.sh"),
+                &[&id, self.facts.packing.program(), &base],
+                |stdin| {
+                    pack(&sent, &made, |path| path.trim_start_matches("boot/"), Some(BOOT_MODE), stdin, count)
+                },
+            )
             .map(drop)
+            .map_err(|error| {
+                let stays =
+                    |cause: &str| Some(cause.split_once(" is mounted read-only and stays so")?.0.to_string());
+                let at = error.chain().find_map(stays);
+                match at {
+                    Some(at) => error.hint(format!(
+                        "`mount -o remount,rw {at}` on the board says more; a card may have a lock switch"
+                    )),
+                    None => error,
+                }
+            })
     }
 
     fn chosen<'b>(&'b self, half: impl Fn(&&Entry) -> bool + 'b) -> impl Iterator<Item = &'b Entry> {
@@ -207,103 +239,20 @@ impl Transfer<'_> {
     }
 }
 
+/// Cuts into parts of about [`PART`].
+fn parts<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Vec<&'a Entry>> {
+    let (mut parts, mut size) = (vec![Vec::new()], 0);
+    for entry in entries {
+        if size >= PART {
+            parts.push(Vec::new());
+            size = 0;
+        }
+        size += entry.size;
+        parts.last_mut().into_iter().for_each(|part| part.push(entry));
+    }
+    parts
+}
+
 fn lines<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.flat_map(|word| [word, "\n"]).collect()
-}
-
-struct Count<'a> {
-    wire: &'a AtomicU64,
-    done: &'a AtomicU64,
-    total: u64,
-    task: &'a str,
-    epoch: i64,
-    progress: &'a dyn Progress,
-}
-
-/// Passes bytes on and counts them: what is read unpacked, what is written packed.
-struct Counted<'a, T> {
-    inner: T,
-    count: &'a Count<'a>,
-}
-
-impl<T: Read> Read for Counted<'_, T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if interrupt::requested() {
-            return Err(io::Error::other("interrupted"));
-        }
-        let n = self.inner.read(buffer)?;
-        let Count { done, total, task, progress, .. } = self.count;
-        let done = done.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
-        progress.count(task, done.min(*total), Some(*total), Unit::Bytes);
-        Ok(n)
-    }
-}
-
-impl<T: Write> Write for Counted<'_, T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.count.wire.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// A gzipped tar of files, and of a few made here, into a pipe; packed on all cores.
-fn pack(
-    entries: &[&Entry],
-    made: &[(&str, String)],
-    name: impl Fn(&str) -> &str + Send,
-    mode: Option<u32>,
-    out: &mut ChildStdin,
-    count: &Count<'_>,
-) -> Result<()> {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let (unpacked, archived) = io::pipe().map_err(|cause| cannot_send(&cause))?;
-    std::thread::scope(|scope| {
-        let archived = BufWriter::with_capacity(PIECE, archived);
-        let reader = scope.spawn(move || archive(entries, made, name, mode, count.epoch, archived));
-        // Dropped with its input before the reader is waited for, which may still want to write.
-        let packed = {
-            let mut input = Counted { inner: unpacked, count };
-            disk::gz(&mut input, Counted { inner: out, count }, threads, Compression::fast())
-        };
-        let read = reader.join().unwrap_or_else(|_| Err(Error::new("a reading thread died")));
-        interrupt::check()?;
-        packed.map_err(|cause| cannot_send(&cause)).and(read)
-    })
-}
-
-fn archive(
-    entries: &[&Entry],
-    made: &[(&str, String)],
-    name: impl Fn(&str) -> &str,
-    mode: Option<u32>,
-    epoch: i64,
-    sink: impl Write,
-) -> Result<()> {
-    let mut builder = tar::Builder::new(sink);
-    let mut append = |path: &str, size: u64, mode: u32, content: &mut dyn Read| -> Result<()> {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_size(size);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(epoch.max(1).cast_unsigned());
-        builder
-            .append_data(&mut header, path, content)
-            .map_err(|cause| Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause)))
-    };
-    for entry in entries {
-        let Some(content) = entry.content.as_ref() else { continue };
-        let own = if entry.path == "init" { 0o755 } else { 0o644 };
-        append(name(&entry.path), entry.size, mode.unwrap_or(own), &mut content.open()?)?;
-    }
-    for (path, text) in made {
-        append(path, text.len() as u64, mode.unwrap_or(0o644), &mut text.as_bytes())?;
-    }
-    builder.into_inner().and_then(|mut sink| sink.flush()).map_err(|cause| cannot_send(&cause))
 }

@@ -70,7 +70,7 @@ pub fn compress(
     let result = match compression {
         Compression::Xz => xz(&mut input, sink, threads),
         Compression::Zstd => zstd(&mut input, sink, threads, total),
-        Compression::Gz => gz(&mut input, sink, threads, flate2::Compression::default()),
+        Compression::Gz => gz(&mut input, sink, threads, flate2::Compression::default),
     };
     interrupt::check()?;
     result.map_err(|cause| fsx::io_error("write", &target, &cause))?;
@@ -88,10 +88,7 @@ struct Counted<'a> {
 
 impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if interrupt::requested() {
-            // `Interrupted` would be retried; the caller asks for the reason.
-            return Err(io::Error::other("interrupted"));
-        }
+        interrupt::check_io()?;
         let n = self.file.read(buffer)?;
         self.done += n as u64;
         self.progress.count("compressing", self.done, Some(self.total), Unit::Bytes);
@@ -143,7 +140,7 @@ pub fn gz(
     input: &mut impl Read,
     mut output: impl Write,
     threads: usize,
-    level: flate2::Compression,
+    mut level: impl FnMut() -> flate2::Compression,
 ) -> io::Result<()> {
     /// Deflate, no name, no time, unknown system (RFC 1952).
     const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -159,9 +156,11 @@ pub fn gz(
         // Each worker takes every n-th block, so results come back in order by going round.
         let workers: Vec<_> = (0..threads)
             .map(|_| {
-                let (send, blocks) = sync_channel::<Vec<u8>>(2);
+                let (send, blocks) = sync_channel::<(Vec<u8>, flate2::Compression)>(2);
                 let (done, results) = sync_channel::<Deflated>(2);
-                scope.spawn(move || blocks.iter().try_for_each(|block| done.send(deflate(&block, level))));
+                scope.spawn(move || {
+                    blocks.iter().try_for_each(|(block, level)| done.send(deflate(&block, level)))
+                });
                 (send, results)
             })
             .collect();
@@ -173,7 +172,7 @@ pub fn gz(
             if block.is_empty() {
                 break;
             }
-            workers[worker].0.send(block).map_err(|_| gone())?;
+            workers[worker].0.send((block, level())).map_err(|_| gone())?;
             waiting.push_back(worker);
             if waiting.len() >= 2 * threads
                 && let Some(oldest) = waiting.pop_front()

@@ -45,9 +45,7 @@ fn copy(input: &File, output: &File, start: u64, size: u64, ranges: &[Range]) ->
         let mut at = range.start.max(start);
         let end = (range.start + range.len).min(start + size);
         while at < end {
-            if interrupt::requested() {
-                return Err(io::Error::other("interrupted"));
-            }
+            interrupt::check_io()?;
             let piece = &mut buffer[..(end - at).min(1 << 20) as usize];
             input.read_exact_at(piece, at)?;
             output.write_all_at(piece, at - start)?;

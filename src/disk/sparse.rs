@@ -55,9 +55,7 @@ fn write(image: &Finished<'_>, input: &File, output: &mut File, progress: &dyn P
         at = range.start;
         let end = range.start + range.len;
         while at < end {
-            if interrupt::requested() {
-                return Err(io::Error::other("interrupted"));
-            }
+            interrupt::check_io()?;
             let piece = &mut buffer[..(end - at).min(PIECE) as usize];
             input.read_exact_at(piece, at)?;
             chunks.data(piece)?;

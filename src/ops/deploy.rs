@@ -14,7 +14,7 @@ use crate::board::{Board, Content as Holds};
 use crate::deploy::fleet::{self, Fate, Pace};
 use crate::deploy::manage::{self, Row};
 use crate::deploy::module::{self, Reloaded};
-use crate::deploy::payload::{Built, Parts};
+use crate::deploy::payload::{Parts, Reading};
 use crate::deploy::remote::{Reach, Remote};
 use crate::deploy::trial;
 use crate::deploy::{self, Deployed, Job, Outcome, Place, gate};
@@ -167,8 +167,7 @@ pub fn deploy(
     };
     // The kernel stays as it is; others may deploy it to other boards meanwhile.
     drop(lock);
-    let built = Built::new(&compiled.kernel)?;
-    gate::check_build(&built)?;
+    let built = Reading::new(&compiled.kernel);
     let firmware = BTreeMap::new();
     let mut checks = board.deploy.checks.clone();
     checks.extend(options.checks.iter().cloned());
@@ -188,9 +187,16 @@ pub fn deploy(
     };
     let start = Instant::now();
     progress.event(&Event::StageStarted { stage: "deploy", reason: "" });
-    let fates = fleet::run(&options.places, options.pace, progress, |place, progress| {
-        deploy::deploy(place, &job, progress)
+    let fates = std::thread::scope(|scope| {
+        // Whoever needs it waits for it, and hears how it ended.
+        scope.spawn(|| built.get().is_ok());
+        fleet::run(&options.places, options.pace, progress, |place, progress| {
+            deploy::deploy(place, &job, progress)
+        })
     });
+    if let Some(error) = built.failure() {
+        return Err(error);
+    }
     if fates.iter().all(|fate| matches!(fate.result, Some(Ok(_)))) {
         let seconds = start.elapsed().as_secs_f64();
         progress.event(&Event::StageFinished { stage: "deploy", seconds, fresh: false });

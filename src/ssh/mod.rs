@@ -18,7 +18,7 @@ mod tests;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,8 +92,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects and logs in.
-    pub fn open(host: &Host, options: &Options) -> Result<Session> {
+    /// Connects, logs in, and returns the line that `greeting`, a shell command, prints there.
+    pub fn open(host: &Host, options: &Options, greeting: &str) -> Result<(Session, String)> {
         // A socket's path is at most 107 bytes: not below TMPDIR, which may be deep.
         let dir = tempfile::Builder::new()
             .prefix("bimg-ssh-")
@@ -107,8 +107,9 @@ impl Session {
             .arg(format!("ControlPath={}", socket.display()))
             .args(host.args())
             // Ends with its input: however this process ends, it leaves no connection behind.
-            .arg("exec cat >/dev/null");
-        let mut master = cmd.spawn(Stdio::piped(), Stdio::null(), Stdio::piped())?;
+            .arg(format!("{greeting}; exec cat >/dev/null"));
+        let mut master = cmd.spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
+        let line = first_line(master.child.stdout.take());
         let words = Arc::new(Mutex::new(Vec::new()));
         let reader = master.child.stderr.take().map(|mut stderr| {
             let words = Arc::clone(&words);
@@ -139,7 +140,11 @@ impl Session {
             interrupt::check()?;
             std::thread::sleep(POLL);
         }
-        Ok(Session { host: host.clone(), options: options.clone(), dir, master: Mutex::new(master) })
+        let session =
+            Session { host: host.clone(), options: options.clone(), dir, master: Mutex::new(master) };
+        // It is empty where the connection broke, or the login shell has nothing to say.
+        let line = await_line(&line)?.unwrap_or_default();
+        if session.alive() { Ok((session, line)) } else { Err(session.lost("")) }
     }
 
     /// Whom this is a connection to.
@@ -179,21 +184,9 @@ impl Session {
     pub fn stay(&self, script: &Script<'_>) -> Result<(Staying, String)> {
         let mut group = self.cmd(&script.command()).spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
         let stderr = drain(group.child.stderr.take());
-        let (to, line) = std::sync::mpsc::channel();
-        if let Some(stdout) = group.child.stdout.take() {
-            std::thread::spawn(move || {
-                let mut line = String::new();
-                // Ends with the script; nobody may be waiting any more.
-                let _ = BufReader::new(stdout).read_line(&mut line);
-                let _ = to.send(line.trim().to_string());
-            });
-        }
-        loop {
-            match line.recv_timeout(Duration::from_millis(50)) {
-                Ok(line) if !line.is_empty() => return Ok((Staying::new(group), line)),
-                Err(RecvTimeoutError::Timeout) => interrupt::check()?,
-                Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
-            }
+        let line = first_line(group.child.stdout.take());
+        if let Some(line) = await_line(&line)? {
+            return Ok((Staying::new(group), line));
         }
         let status = group.wait()?;
         let words = String::from_utf8_lossy(&stderr.join().unwrap_or_default()).trim().to_string();
@@ -240,6 +233,31 @@ impl Script<'_> {
             words.push_str(&quote(arg));
         }
         words
+    }
+}
+
+/// Reads the first line of a script, in a thread that ends with it.
+fn first_line(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (to, line) = std::sync::mpsc::channel();
+    if let Some(pipe) = pipe {
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            // Nobody may be waiting any more.
+            let _ = BufReader::new(pipe).read_line(&mut line);
+            let _ = to.send(line.trim().to_string());
+        });
+    }
+    line
+}
+
+/// Waits for it; `None` when the script ended without one.
+fn await_line(line: &Receiver<String>) -> Result<Option<String>> {
+    loop {
+        match line.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) => return Ok(Some(line).filter(|line| !line.is_empty())),
+            Err(RecvTimeoutError::Timeout) => interrupt::check()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
     }
 }
 

@@ -210,6 +210,25 @@ impl Board {
         program(&self.path("usr/local/bin").join(name), format!("#!/bin/sh\n{text}\n").as_bytes());
     }
 
+    /// A program of the host's and the libraries that it names.
+    pub fn take(&self, name: &str, dir: &str) {
+        let (root, program) = (self.path(""), host(name));
+        let script = format!(
+            "cd {0} && mkdir -p {dir} && rm -f {dir}/{name} && cp {1} {dir}/{name} &&
+             for lib in $(ldd {1} | grep -o '/[^ ]*'); do mkdir -p .${{lib%/*}} && cp $lib .$lib; done",
+            root.display(),
+            program.display()
+        );
+        run(command("sh").args(["-c", &script]));
+    }
+
+    /// Its shell is dash, which looks for every command in PATH.
+    pub fn dash(&self) {
+        self.take("dash", "bin");
+        fs::remove_file(self.path("bin/sh")).unwrap();
+        symlink("dash", self.path("bin/sh")).unwrap();
+    }
+
     pub fn wire(&self) -> &Wire {
         &self.shared.wire
     }

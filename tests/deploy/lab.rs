@@ -52,7 +52,8 @@ impl Lab {
         &self.boards[0]
     }
 
-    fn configure(&self) {
+    /// The ssh configuration for its boards.
+    pub fn configure(&self) {
         let dir = self.project.root();
         let mut text: String = self.boards.iter().map(Board::config).collect();
         for board in &self.boards {

@@ -285,10 +285,30 @@ fn a_boot_partition_that_stays_read_only() {
         1,
         "error: deploy to board failed\n  \
          caused by: board: cannot take the kernel\n  \
-         caused by: /boot is mounted read-only and stays so: mount: permission denied\n",
+         caused by: /boot is mounted read-only and stays so: mount: permission denied\n\n\
+         hint: `mount -o remount,rw /boot` on the board says more; a card may have a lock switch\n",
     );
     assert_eq!(board.names("boot/bimg"), [] as [&str; 0]);
     assert_eq!((board.state().0.as_str(), board.boots()), ("image", 1));
+}
+
+#[test]
+fn a_root_filesystem_that_is_read_only() {
+    let lab = changed();
+    let board = lab.board();
+    board.write("proc/self/mountinfo", &board.read("proc/self/mountinfo").replace("/ / rw", "/ / ro"));
+    assert_refused(
+        &lab.deploy(&[]),
+        1,
+        "error: deploy to board failed\n  \
+         caused by: the board's root filesystem is read-only\n  \
+         caused by: /lib/modules cannot be written\n\n\
+         hint: remount it: `mount -o remount,rw /`\n",
+    );
+    // Unless what holds the modules is another one.
+    let mounts = board.read("proc/self/mountinfo") + "31 22 179:3 / /lib rw - ext4 /dev/mmcblk0p3 rw\n";
+    board.write("proc/self/mountinfo", &mounts);
+    lab.deploy(&["--dry-run"]).ok();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What becomes of the bytes that go to the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub struct Wire {
     begun: AtomicUsize,
     pulled: AtomicUsize,
     over: AtomicBool,
+    /// Bytes to the board in a second, 0 for as many as there are, and when the next may go.
+    rate: AtomicU64,
+    next: Mutex<Instant>,
 }
 
 impl Wire {
@@ -38,12 +41,28 @@ impl Wire {
             begun: AtomicUsize::new(0),
             pulled: AtomicUsize::new(0),
             over: AtomicBool::new(false),
+            rate: AtomicU64::new(0),
+            next: Mutex::new(Instant::now()),
         }
     }
 
     /// Bytes that went to the board so far, encrypted.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Lets so many bytes through in a second.
+    pub fn limit(&self, rate: u64) {
+        self.rate.store(rate, Ordering::SeqCst);
+    }
+
+    fn wait(&self, n: usize) {
+        let rate = self.rate.load(Ordering::SeqCst);
+        if rate > 0 {
+            let mut next = self.next.lock().unwrap();
+            *next = (*next).max(Instant::now()) + Duration::from_secs_f64(n as f64 / rate as f64);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
     }
 
     pub fn set(&self, fault: Fault) {
@@ -96,6 +115,7 @@ impl Wire {
         let mut piece = [0; 16 << 10];
         while let Ok(n @ 1..) = from.read(&mut piece) {
             self.silence(number);
+            self.wait(n);
             let passed = self.pass(n);
             self.sent.fetch_add(passed as u64, Ordering::SeqCst);
             if to.write_all(&piece[..passed]).is_err() {

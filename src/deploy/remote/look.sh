@@ -10,13 +10,21 @@ for name in compatible model; do
 	[ ! -r /proc/device-tree/$name ] || echo "$name $(tr '\000' ' ' </proc/device-tree/$name)"
 done
 free() { df -Pk "$1" 2>/dev/null | tail -n 1 | { read -r _ _ _ kib _ && echo "$kib"; }; }
-mkdir -p $store 2>/dev/null
 echo "free-root $(free /lib/modules)"
-if touch $store/.write 2>/dev/null; then
-	rm -f $store/.write
-else
-	echo "root-ro 1"
-fi
+# The filesystem that holds it is the last one mounted on a directory above it.
+modules=$(readlink -f /lib/modules) ro=''
+while read -r _ _ _ _ point options rest; do
+	case $modules/ in
+	"${point%/}"/*)
+		case ",$options,${rest##* }," in
+		*,ro,*) ro=1 ;;
+		*) ro='' ;;
+		esac
+		;;
+	esac
+done </proc/self/mountinfo
+[ -z "$ro" ] || echo "root-ro 1"
+! command -v zstd >/dev/null || echo "zstd 1"
 evidence() {
 	if [ -e "$boot_at/$1" ] && grep -q -a -F -e "$2" "$boot_at/$1" 2>/dev/null; then
 		echo "evidence $1"

@@ -95,6 +95,18 @@ from_card() {
 	{ echo 5 >/proc/sys/vm/drop_caches; } 2>/dev/null || :
 }
 
+# Unpacks the tar on stdin below $1, packed for program $2.
+unpack() {
+	"$2" -dc | tar -x -f - -C "$1" || die "what arrived cannot be unpacked below $1"
+}
+
+# Compares files below here, as the card has them, with their hashes in file $1.
+check() {
+	from_card
+	bad=$(sha256sum -c "$1" 2>&1) ||
+		die "what arrived is not what was sent: $(echo "$bad" | grep -v ': OK$' | head -n 3 | tr '\n' ' ')"
+}
+
 # Size, time and inode of every file below here: tells whether somebody touched one.
 stamp() {
 	find modules -type f -exec stat -c '%i %s %Y %n' {} + | sort
