@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest boot, on a busy machine without KVM.
@@ -48,6 +49,9 @@ impl Lab {
         );
         std::fs::write(lab.path("ssh.config"), config).unwrap();
         let key = lab.path("key.pub").display().to_string();
+        // The image with that key is the board's until it is copied.
+        static IMAGE: Mutex<()> = Mutex::new(());
+        let _image = IMAGE.lock().unwrap_or_else(PoisonError::into_inner);
         output(&mut lab.bimg(&["build", "--ssh-key", &key]));
         let image = lab.out().join(format!("{board}.img"));
         output(command("cp").arg("--sparse=always").arg(image).arg(lab.path("disk")));

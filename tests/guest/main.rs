@@ -159,8 +159,18 @@ fn board() -> String {
 
 #[test]
 #[ignore = "builds real kernels: scripts/test runs it"]
-fn deploys_come_and_go() {
-    let lab = Lab::new(&board());
+fn deploys_come_and_go_on_arm64() {
+    come_and_go("qemu-arm64");
+}
+
+#[test]
+#[ignore = "builds real kernels: scripts/test runs it"]
+fn deploys_come_and_go_on_riscv64() {
+    come_and_go("qemu-riscv64");
+}
+
+fn come_and_go(board: &str) {
+    let lab = Lab::new(board);
     let machine = lab.start();
     cycle(&lab);
     machine.power_off(&lab);
