@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Place;
+use crate::board::text::parse_plain;
 use crate::error::{Error, Result, nearest};
 use crate::fsx;
 
@@ -53,10 +54,8 @@ impl Hosts {
 
     fn parse(text: &str, path: &Path) -> Result<Hosts> {
         let shown = path.display().to_string();
-        let mut hosts: Hosts = toml::from_str(text).map_err(|cause| {
-            let line = cause.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            Error::usage(format!("`{shown}` cannot be read"))
-                .caused_by(format!("{shown}:{line}: {}", cause.message()))
+        let mut hosts: Hosts = parse_plain(&shown, "list of hosts", text).map_err(|error| {
+            error
                 .hint("`[host.NAME]` with `address` and perhaps `console-log`; `[group]` with lists of names")
         })?;
         hosts.shown = shown;
@@ -131,8 +130,13 @@ mod tests {
         );
         assert_eq!(
             Hosts::parse("[host.a]\naddres = 1\n", Path::new("hosts.toml")).unwrap_err().to_string(),
-            "`hosts.toml` cannot be read\n  caused by: hosts.toml:2: unknown field `addres`, expected `address` or `console-log`\n\n\
-             hint: `[host.NAME]` with `address` and perhaps `console-log`; `[group]` with lists of names"
+            "`hosts.toml` is not a valid list of hosts\n  caused by: unknown field `addres`, expected `address` or `console-log`\n \
+             --> hosts.toml:2:1\n  |\n2 | addres = 1\n  | ^^^^^^ here\n\nhint: did you mean `address`?"
+        );
+        assert_eq!(
+            Hosts::parse("hosts = []\n", Path::new("hosts.toml")).unwrap_err().to_string(),
+            "`hosts.toml` is not a valid list of hosts\n  caused by: unknown field `hosts`, expected `host` or `group`\n \
+             --> hosts.toml:1:1\n  |\n1 | hosts = []\n  | ^^^^^ here\n\nhint: did you mean `host`?"
         );
         assert_eq!(
             Hosts::default().places(&[], &["rack".to_string()]).unwrap_err().to_string(),

@@ -1,4 +1,4 @@
-//! Brings a deployment's files to a board: only what it does not have, packed, two streams at once.
+//! Brings a deployment's files to a board: only what it does not have, packed, several parts at once.
 //!
 //! ```text
 //! Payload - Base - what an interrupted deploy left -> parts -> packed tars -> part.sh ... root.sh | boot.sh
@@ -8,8 +8,7 @@
 //! written to the card and read back while the next is on its way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use super::facts::{self, Facts};
 use super::pack::{Count, pack};

@@ -63,14 +63,15 @@ pub fn reboot(remote: &Remote, command: &str) -> Result<()> {
     remote.run("reboot the board", &text, &[]).map(drop)
 }
 
-/// Waits until the board answers from another boot than `old_boot`.
+/// Waits until the board answers from another boot than `old_boot`, for `time` from `start` on.
 pub fn wait(
     reach: Reach<'_>,
     old_boot: &str,
+    start: Instant,
     time: Duration,
     progress: &dyn Progress,
 ) -> Result<(Remote, Facts)> {
-    let (start, host) = (Instant::now(), reach.host);
+    let host = reach.host;
     let task = format!("{host}: waiting for the board");
     let total = time.as_secs();
     let impatient = Options { timeout: Duration::from_secs(5), ..reach.ssh.clone() };
@@ -115,8 +116,8 @@ fn peek(reach: Reach<'_>) -> Result<(Remote, Facts)> {
 }
 
 impl Trial<'_> {
-    fn wait(&self, old_boot: &str, time: Duration) -> Result<(Remote, Facts)> {
-        wait(self.reach, old_boot, time, self.progress)
+    fn wait(&self, old_boot: &str, start: Instant, time: Duration) -> Result<(Remote, Facts)> {
+        wait(self.reach, old_boot, start, time, self.progress)
     }
 
     /// Boots `id` once and judges it. `before`: the board as it was. Returns the board as it is then.
@@ -139,8 +140,8 @@ impl Trial<'_> {
             })?,
         }
         drop(remote);
-        let back = self.wait(&before.boot_id, SHUTDOWN + self.time);
-        match back {
+        let (start, time) = (Instant::now(), SHUTDOWN + self.time);
+        match self.wait(&before.boot_id, start, time) {
             Ok((remote, facts)) if facts.running() == Some(id.to_string().as_str()) => {
                 self.judge(remote, &facts, id, release, console)
             }
@@ -150,7 +151,7 @@ impl Trial<'_> {
             Err(error) if error.exit() == Exit::Unreachable => {
                 self.progress
                     .note(&format!("{}: no answer; waiting for it to take itself back", self.reach.host));
-                match self.wait(&before.boot_id, SHUTDOWN + self.time) {
+                match self.wait(&before.boot_id, start, time * 2) {
                     Ok((remote, facts)) if facts.running() != Some(id.to_string().as_str()) => {
                         Err(self.rolled_back(&remote, id, &facts, "it was never reached by SSH", console))
                     }
@@ -194,7 +195,7 @@ impl Trial<'_> {
             self.progress.warn(&format!("{}: {}", self.reach.host, error.chain().next().unwrap_or_default()));
         }
         drop(remote);
-        match self.wait(&facts.boot_id, SHUTDOWN + self.time * 2) {
+        match self.wait(&facts.boot_id, Instant::now(), SHUTDOWN + self.time * 2) {
             Ok((remote, back)) => Err(self.rolled_back(&remote, id, &back, &why, console)),
             Err(error) => Err(self.lost(error, console)),
         }

@@ -469,7 +469,7 @@ impl TargetOptions {
             trial::reboot(&remote, "reboot")?;
             drop(remote);
             let time = Duration::from_secs(self.board.deploy.timeout);
-            let (_, back) = trial::wait(reach, &facts.boot_id, time, progress)?;
+            let (_, back) = trial::wait(reach, &facts.boot_id, Instant::now(), time, progress)?;
             let running = back.running().unwrap_or("image");
             if running == name {
                 return Ok(format!("{}  runs {} ({name})", self.place.host, back.release));

@@ -14,7 +14,7 @@ fn cut_at_thirty_random_bytes() {
     let board = lab.board();
     lab.edit_kernel("new");
     lab.edit_module("new");
-    many_modules(&lab);
+    many_modules(&lab, 16, 8 << 10);
     let deploy = || {
         let before = board.wire().sent();
         let outcome = lab.deploy(&["--no-reboot"]);
@@ -114,12 +114,34 @@ fn a_cable_that_is_pulled_tells_nobody() {
     assert_eq!(board.state().0, board.running());
 }
 
-/// Sixteen more modules of 8 KiB, which do not compress.
-fn many_modules(lab: &Lab) {
+#[test]
+fn parts_that_arrived_are_not_sent_again() {
+    let lab = Lab::new();
+    let board = lab.board();
+    // More than a part holds, twice.
+    many_modules(&lab, 8, 6 << 20);
+    board.wire().set(Fault::Cut(30_000_000));
+    let outcome = lab.deploy(&["--no-reboot"]);
+    assert_eq!(outcome.status, Some(5), "{outcome:?}");
+    board.wire().set(Fault::None);
+    let before = board.wire().sent();
+    lab.deploy(&["--no-reboot"]).ok();
+    let sent = board.wire().sent() - before;
+    assert!((18_000_000..38_000_000).contains(&sent), "{sent}");
+    let [id] = board.names("lib/modules/.bimg").try_into().unwrap();
+    let modules = format!("lib/modules/.bimg/{id}/modules/kernel/drivers");
+    let there: Vec<String> = board.digests(&[&modules]).lines().map(|line| line[..64].to_string()).collect();
+    let built = lab.project.shell("cd build/kernel/*/stage/lib/modules/*/kernel/drivers && find . -type f -exec sha256sum {} + | sort -k 2");
+    let built: Vec<String> = built.lines().map(|line| line[..64].to_string()).collect();
+    assert_eq!((there.len(), there), (10, built));
+}
+
+/// More modules of `size` bytes, which do not compress.
+fn many_modules(lab: &Lab, count: usize, size: usize) {
     let mut random = Random(5);
     std::fs::create_dir(lab.project.path("more")).unwrap();
-    for number in 0..16 {
-        let bytes: Vec<u8> = (0..8 << 10).map(|_| random.next() as u8).collect();
+    for number in 0..count {
+        let bytes: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
         std::fs::write(lab.project.path(&format!("more/{number}")), bytes).unwrap();
     }
     lab.project.edit(

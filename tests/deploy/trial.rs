@@ -163,7 +163,7 @@ fn reboot_has_no_effect() {
         &lab.deploy(&[]),
         5,
         "error: deploy to board failed\n  \
-         caused by: board is not back after 80 s\n  \
+         caused by: board is not back after 160 s\n  \
          caused by: it still runs as before: `reboot` had no effect\n\n\
          hint: the board's default is the old kernel: a reset or a power cycle boots it; docs/deploy.md says which boards do that by themselves\n",
     );
@@ -177,7 +177,7 @@ fn it_never_comes_back() {
         &lab.deploy(&[]),
         5,
         "error: deploy to board failed\n  \
-         caused by: board is not back after 80 s\n  \
+         caused by: board is not back after 160 s\n  \
          caused by: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n\n\
          hint: the board's default is the old kernel: a reset or a power cycle boots it; docs/deploy.md says which boards do that by themselves\n",
     );
