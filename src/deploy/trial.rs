@@ -97,15 +97,15 @@ pub fn wait(
         interrupt::check().map_err(|_| Error::interrupted_in(format!("the boot of {host}")))?;
         std::thread::sleep(PAUSE);
     }
-    let error =
-        Error::new(format!("{host} is not back after {} s", time.as_secs())).with_exit(Exit::Unreachable);
-    Err(if same {
-        error.caused_by("it still runs as before: `reboot` had no effect")
-    } else {
-        match last {
-            Some(cause) => error.caused_by(cause.chain().last().unwrap_or_default()),
-            None => error,
-        }
+    let seconds = time.as_secs();
+    if same {
+        return Err(Error::new(format!("{host} still runs as before after {seconds} s"))
+            .caused_by("`reboot` had no effect there"));
+    }
+    let error = Error::new(format!("{host} is not back after {seconds} s")).with_exit(Exit::Unreachable);
+    Err(match last {
+        Some(cause) => error.caused_by(cause.chain().last().unwrap_or_default()),
+        None => error,
     })
 }
 
@@ -130,14 +130,11 @@ impl Trial<'_> {
             self.reach.slots,
             &SlotState { default: default.clone(), trial: Some(id.clone()) },
         )?;
+        let armed = "the trial is armed: the next boot of the board is going to be the new kernel's, once";
         match reboot(&remote, self.reach.slots.reboot()) {
             // Gone before it could answer.
             Err(error) if error.exit() == Exit::Unreachable => {}
-            other => other.map_err(|error| {
-                error.hint(
-                    "the trial is armed: the next boot of the board is going to be the new kernel's, once",
-                )
-            })?,
+            other => other.map_err(|error| error.hint(armed))?,
         }
         drop(remote);
         let (start, time) = (Instant::now(), SHUTDOWN + self.time);
@@ -159,7 +156,7 @@ impl Trial<'_> {
                     Err(error) => Err(self.lost(error, console)),
                 }
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.hint(armed)),
         }
     }
 

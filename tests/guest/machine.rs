@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// Longest boot, on a busy machine without KVM.
 const BOOT: Duration = Duration::from_secs(240);
 
+/// The image with somebody's key is the board's until it is copied.
+static IMAGE: Mutex<()> = Mutex::new(());
+
 pub struct Lab {
     pub board: String,
     /// Where `build/` and `out/` are.
@@ -49,8 +52,6 @@ impl Lab {
         );
         std::fs::write(lab.path("ssh.config"), config).unwrap();
         let key = lab.path("key.pub").display().to_string();
-        // The image with that key is the board's until it is copied.
-        static IMAGE: Mutex<()> = Mutex::new(());
         let _image = IMAGE.lock().unwrap_or_else(PoisonError::into_inner);
         output(&mut lab.bimg(&["build", "--ssh-key", &key]));
         let image = lab.out().join(format!("{board}.img"));
