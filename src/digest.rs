@@ -36,6 +36,7 @@ impl Digest {
     /// Of a file's content.
     pub fn of_file(path: &Path) -> Result<Self> {
         interrupt::check()?;
+        fsx::regular(path)?;
         let mut file = fsx::open(path)?;
         Self::of_reader(&mut file).map_err(|cause| fsx::io_error("read", path, &cause))
     }

@@ -48,16 +48,21 @@ const SMALL: u64 = 4 << 20;
 
 /// Reads a whole file that a person named and wrote: a pipe or a device would hang, a huge one is a mistake.
 pub fn read_small(path: &Path) -> Result<Vec<u8>> {
-    let meta = path.metadata().map_err(|cause| io_error("read", path, &cause))?;
-    let refuse = |why: &str| Err(Error::usage(format!("cannot read `{}`", path.display())).caused_by(why));
-    // Of a directory the system itself says what is wrong.
-    if !meta.is_file() && !meta.is_dir() {
-        return refuse("it is not a regular file");
-    }
-    if meta.len() > SMALL {
-        return refuse("it is larger than 4 MiB, and nobody wrote that by hand");
+    if regular(path)? > SMALL {
+        let why = "it is larger than 4 MiB, and nobody wrote that by hand";
+        return Err(Error::usage(format!("cannot read `{}`", path.display())).caused_by(why));
     }
     read(path)
+}
+
+/// Size of a file. A pipe would hang whoever opens it, and a device need not end.
+pub fn regular(path: &Path) -> Result<u64> {
+    let meta = path.metadata().map_err(|cause| io_error("read", path, &cause))?;
+    // Of a directory the system itself says what is wrong.
+    if meta.is_file() || meta.is_dir() {
+        return Ok(meta.len());
+    }
+    Err(Error::usage(format!("cannot read `{}`", path.display())).caused_by("it is not a regular file"))
 }
 
 /// Reads a whole UTF-8 file.

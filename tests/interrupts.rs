@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::Project;
 use common::live::{Live, eventually};
 use common::server::{self, Manner};
+use common::{Project, assert_fails};
 use rustix::process::Signal;
 
 const BUILD: &[&str] = &["build", "--board", "acme"];
@@ -119,6 +119,33 @@ fn ctrl_c_while_the_image_is_written() {
             .matches(": OK")
             .count(),
         3
+    );
+}
+
+#[test]
+fn ctrl_c_while_a_hole_is_hashed() {
+    let project = Project::new();
+    let partition = "[disk]\ntable = \"gpt\"\n\n[[disk.partition]]\nname = \"data\"\n";
+    project.write("boards/hole.toml", &format!("{partition}size = \"8T\"\n"));
+    let assemble = ["assemble", "boards/hole.toml", "--input", "rootfs", "--output", "hole.img"];
+    let live = Live::start(&mut project.bimg(&assemble));
+    eventually("an image", || project.shell("ls -A").contains("hole.img"));
+    live.signal(Signal::INT);
+    let (status, stderr) = live.end();
+    assert!(
+        stderr.ends_with("error: cannot write the image `hole.img`\n  caused by: interrupted\n"),
+        "{stderr}"
+    );
+    assert_eq!(status, Some(130));
+    assert!(!project.shell("ls -A").contains("hole.img"));
+
+    // What never ends is not even begun with.
+    project.write("boards/pipe.toml", &format!("{partition}file = \"pipe\"\n"));
+    project.shell("mkfifo rootfs/pipe");
+    assert_fails(
+        &project.run(&["assemble", "boards/pipe.toml", "--input", "rootfs", "--output", "pipe.img"]),
+        2,
+        "error: cannot read `rootfs/pipe`\n  caused by: it is not a regular file\n",
     );
 }
 

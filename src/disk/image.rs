@@ -139,6 +139,7 @@ impl<'a> Image<'a> {
         self.end_writer()?;
         // Of the first range and of everything; without a range, of everything alone.
         let mut digests = self.whole.finish();
+        interrupt::check()?;
         let sha256 = digests.pop().unwrap_or_else(|| Digest::of(b""));
         digests.append(&mut self.ranges.finish());
         let ranges =
@@ -467,7 +468,8 @@ fn hash(pieces: Receiver<Piece>) -> Vec<Digest> {
 
 fn update_zeros(hasher: &mut Sha256, mut len: u64) {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    while len > 0 {
+    // A hole may be larger than any disk: no digest is waited for any more.
+    while len > 0 && !interrupt::requested() {
         let n = len.min(ZEROS.len() as u64);
         hasher.update(&ZEROS[..n as usize]);
         len -= n;
