@@ -296,18 +296,18 @@ impl<'a> Job<'a> {
     /// The kernel command line: the profile's, and where the root filesystem is unless that says it.
     fn cmdline(&self, spec: &DiskSpec) -> Result<String> {
         let Board { kernel, disk, .. } = &self.options.board;
-        let Some(root) = disk.holding(Holds::Root) else {
-            return Err(Error::usage("the board has no root partition"));
+        let given = kernel.cmdline.trim();
+        let says_root = given.split_whitespace().any(|word| word.starts_with("root="));
+        // Every board has a root partition: the reading of its profile sees to that.
+        let Some(root) = disk.holding(Holds::Root).filter(|_| !says_root) else {
+            return Ok(given.to_string());
         };
-        if kernel.cmdline.split_whitespace().any(|word| word.starts_with("root=")) {
-            return Ok(kernel.cmdline.trim().to_string());
-        }
         let partuuid = spec.partuuid(&root.name)?;
         let kind = match &root.fill {
             Fill::Filesystem { kind, .. } => kind.writer().name(),
             Fill::Raw(_) | Fill::Empty => "auto",
         };
-        let line = format!("{} root=PARTUUID={partuuid} rootfstype={kind} rootwait", kernel.cmdline);
+        let line = format!("{given} root=PARTUUID={partuuid} rootfstype={kind} rootwait");
         Ok(line.trim().to_string())
     }
 
