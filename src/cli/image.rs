@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::image::verify::Verdict;
+use crate::image::volume;
 use crate::ops::{self, Keys, Listed, Place};
 use crate::progress::Progress;
 use crate::signature::{self, PublicKey, SecretKey};
@@ -181,7 +182,10 @@ fn row_json(listed: &Listed) -> serde_json::Value {
 
 impl Cat {
     fn run(self, ui: &Ui) -> Result<()> {
-        ops::cat(&self.image, &self.place, ui, &mut |content| ui::copy(content, &self.place.path))
+        let failed = |cause: std::io::Error| {
+            volume::cannot_read(&volume::normal(&self.place.path)).caused_by(crate::fsx::describe(&cause))
+        };
+        ops::cat(&self.image, &self.place, ui, &mut |content| ui::copy(content, &failed))
     }
 }
 
@@ -209,13 +213,16 @@ impl Verify {
         } else {
             ui::image::checks(&checks)
         })?;
+        let done = checks.iter().filter(|check| check.verdict != Verdict::Skipped).count();
         let bad = checks.iter().filter(|check| check.verdict == Verdict::Bad).count();
-        match bad {
-            0 => Ok(()),
-            n => Err(Error::mismatch(format!(
-                "`{}` is not sound: {n} of {} checks found something wrong",
-                self.image.display(),
-                checks.iter().filter(|check| check.verdict != Verdict::Skipped).count()
+        let name = self.image.display();
+        match (bad, done) {
+            (0, 0) => Err(Error::new(format!("nothing of `{name}` could be checked"))
+                .caused_by("it has no partition table and no filesystem that bimg knows")
+                .hint("is it the image of a disk?")),
+            (0, _) => Ok(()),
+            _ => Err(Error::mismatch(format!(
+                "`{name}` is not sound: {bad} of {done} checks found something wrong"
             ))),
         }
     }

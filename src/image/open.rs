@@ -108,14 +108,18 @@ impl Image {
 
     /// The part that a person names: by number, by name in the table, or by label.
     pub fn find(&self, name: &str) -> Result<&Part> {
-        let is_whole = |part: &&Part| part.number == 0 && name.is_empty();
+        if name.is_empty() {
+            let whole = self.parts.iter().find(|part| part.number == 0);
+            return whole.ok_or_else(|| {
+                Error::usage("no partition is named, and the image has a partition table").hint(self.names())
+            });
+        }
         let by_number = |part: &&Part| name.parse() == Ok(part.number);
         let by_name = |part: &&Part| part.entry.as_ref().is_some_and(|entry| entry.name == name);
         let by_label = |part: &&Part| part.content.as_ref().is_some_and(|content| content.label == name);
         let labelled: Vec<&Part> = self.parts.iter().filter(by_label).collect();
         let mut parts = self.parts.iter();
-        let found = parts.clone().find(is_whole).or_else(|| parts.clone().find(by_number));
-        if let Some(part) = found.or_else(|| parts.find(by_name)) {
+        if let Some(part) = parts.clone().find(by_number).or_else(|| parts.find(by_name)) {
             return Ok(part);
         }
         match labelled.as_slice() {
@@ -135,17 +139,21 @@ impl Image {
         if let Some(near) = nearest(name, names()) {
             return error.hint(format!("did you mean `{}`?", near.escape_debug()));
         }
-        let all: Vec<String> = self
-            .parts
-            .iter()
-            .map(|part| match part.name() {
-                "" => part.number.to_string(),
-                name => format!("{} (`{}`)", part.number, name.escape_debug()),
-            })
-            .collect();
-        error.hint(match all.as_slice() {
+        error.hint(self.names())
+    }
+
+    /// The partitions that there are, for a hint.
+    fn names(&self) -> String {
+        let named = |part: &Part| match part.name() {
+            "" => part.number.to_string(),
+            name => format!("{} (`{}`)", part.number, name.escape_debug()),
+        };
+        match self.parts.as_slice() {
             [] => "its partition table is empty".to_string(),
-            all => format!("there are: {}", all.join(", ")),
-        })
+            [part] if part.number == 0 => {
+                "it has no partition table: nothing stands before the colon, as in `:/etc`".to_string()
+            }
+            parts => format!("there are: {}", parts.iter().map(named).collect::<Vec<_>>().join(", ")),
+        }
     }
 }

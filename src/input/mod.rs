@@ -18,6 +18,7 @@ mod tests;
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,6 +55,27 @@ enum Stream {
     Plain(Box<dyn Read + Send>),
 }
 
+/// A named pipe, opened by who reads it: that waits until somebody writes to it.
+struct Fifo {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Fifo {
+    fn new(path: &Path) -> Self {
+        Fifo { path: path.to_owned(), file: None }
+    }
+}
+
+impl Read for Fifo {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.read(buffer),
+            None => self.file.insert(File::open(&self.path)?).read(buffer),
+        }
+    }
+}
+
 /// The image as it is stored: how much of it there is, was read, and its digest.
 #[derive(Clone, Default)]
 struct Stored {
@@ -78,6 +100,9 @@ impl Input {
         let name = origin.to_string();
         match origin {
             Origin::File(path) => {
+                if path.metadata().is_ok_and(|meta| meta.file_type().is_fifo()) {
+                    return Self::from_reader(name, Patient::new(Fifo::new(path)), stored);
+                }
                 let file = fsx::open(path)?;
                 let failed = |cause: io::Error| fsx::io_error("read", path, &cause);
                 let meta = file.metadata().map_err(failed)?;
@@ -85,7 +110,7 @@ impl Input {
                 if kind.is_dir() {
                     return Err(Error::usage(format!("cannot read `{name}`")).caused_by("it is a directory"));
                 }
-                if kind.is_fifo() || kind.is_char_device() {
+                if kind.is_char_device() {
                     return Self::from_reader(name, Patient::new(file), stored);
                 }
                 let identity = identity(&file, &meta).map_err(failed)?;

@@ -70,7 +70,7 @@ fn unreadable(part: &Part) -> Error {
     };
     Error::new(format!("cannot read files in {}", part.describe()))
         .caused_by(holds)
-        .hint("files are read from FAT, ext2, ext3 and ext4")
+        .hint("files are read from FAT, ext2, ext3, ext4 and squashfs")
 }
 
 /// One line of a listing.
@@ -175,6 +175,11 @@ pub enum Keys {
 
 /// Checks an image, and what lies beside it.
 pub fn verify(path: &Path, keys: &Keys, progress: &dyn Progress) -> Result<Vec<Check>> {
+    if path.exists() && !path.is_dir() && !Origin::File(path.to_owned()).repeatable() {
+        return Err(Error::usage(format!("cannot verify `{}`", path.display()))
+            .caused_by("it can be read only once, and this takes twice")
+            .hint("save it to a file first"));
+    }
     let image = open_image(path, progress)?;
     let mut checks = verify::verify(&image)?;
     interrupt::check()?;

@@ -106,15 +106,13 @@ pub fn data(text: &str) -> Result<()> {
     }
 }
 
-/// Copies a file's content to stdout; `name` is what a failure calls it.
-pub fn copy(from: &mut dyn std::io::Read, name: &str) -> Result<()> {
+/// Copies a file's content to stdout; `failed` tells of a failure to read it.
+pub fn copy(from: &mut dyn std::io::Read, failed: &dyn Fn(std::io::Error) -> Error) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     let mut piece = vec![0; 1 << 16];
     loop {
         crate::interrupt::check()?;
-        let n = from
-            .read(&mut piece)
-            .map_err(|cause| crate::fsx::io_error("read", std::path::Path::new(name), &cause))?;
+        let n = from.read(&mut piece).map_err(failed)?;
         match stdout.write_all(&piece[..n]).and_then(|()| stdout.flush()) {
             Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
             Err(cause) => {

@@ -7,7 +7,7 @@ use super::super::open::Part;
 use super::super::volume::{self, Entry, Kind, Volume};
 use super::cause::{self, Identifiers};
 use super::{Bytes, Differences};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{fsx, interrupt};
 
 /// Bytes compared at once.
@@ -22,18 +22,29 @@ pub fn diff(
     ids: &Identifiers,
     found: &mut Differences,
 ) -> Result<()> {
-    let [a, b] = [tree(volumes[0])?, tree(volumes[1])?];
     let prefix = if part.number == 0 { String::new() } else { format!("{}:", part.number) };
     let place = |path: &str| format!("{prefix}/{}", path.escape_debug());
+    let [a, b] = match (tree(volumes[0]), tree(volumes[1])) {
+        (Ok(a), Ok(b)) => [a, b],
+        (Err(error), _) | (_, Err(error)) => return unreadable(&error, place(""), found),
+    };
     for (path, entry) in &a {
         match b.get(path) {
-            Some(other) => pair(volumes, path, [entry, other], &place(path), ids, found)?,
+            Some(other) => pair(volumes, path, [entry, other], &place(path), ids, found)
+                .or_else(|error| unreadable(&error, place(path), found))?,
             None => found.add(place(path), "is in the first image only", None),
         }
     }
     for path in b.keys().filter(|path| !a.contains_key(*path)) {
         found.add(place(path), "is in the second image only", None);
     }
+    Ok(())
+}
+
+/// What cannot be read on one side is no reason to tell nothing about the rest.
+fn unreadable(error: &Error, place: String, found: &mut Differences) -> Result<()> {
+    interrupt::check()?;
+    found.add(place, "cannot be compared", Some(&error.one_line()));
     Ok(())
 }
 

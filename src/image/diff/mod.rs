@@ -107,9 +107,11 @@ fn table(a: &Image, b: &Image, found: &mut Differences) {
             |it: &Partition| format!("{:#x}{}", it.attributes, if it.bootable { ", bootable" } else { "" });
         found.values(&place, "flags", [&flags(part), &flags(other)], None);
     }
-    let said =
-        |it: &super::table::Table| it.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    found.values(PLACE, "findings", [&said(one), &said(two)], None);
+    for (table, other, which) in [(one, two, "first"), (two, one, "second")] {
+        for finding in table.findings.iter().filter(|finding| !other.findings.contains(finding)) {
+            found.add(PLACE, format!("in the {which} image only: {finding}"), None);
+        }
+    }
 }
 
 fn pairs<'a>(a: &'a [Partition], b: &'a [Partition]) -> impl Iterator<Item = (&'a Partition, &'a Partition)> {
@@ -172,18 +174,18 @@ fn partition(
         let cause = (*name == "UUID").then_some(cause::IDENTIFIER);
         found.values(&place, name, [value(0), value(1)], cause);
     }
-    // What cannot be opened is compared by its bytes.
-    let volumes = [0, 1].map(|i| images[i].volume(parts[i]).ok().flatten());
-    let read = match &volumes {
-        [Some(a), Some(b)] => {
+    let cause = match (images[0].volume(parts[0]), images[1].volume(parts[1])) {
+        (Ok(Some(a)), Ok(Some(b))) => {
             files::diff([a.as_ref(), b.as_ref()], parts[0], ids, found)?;
-            true
+            Some("the files are equal: free space, journal or other metadata".to_string())
         }
-        _ => false,
+        // What cannot be opened is compared by its bytes.
+        (Err(error), _) => Some(format!("in the first image: {}", error.one_line())),
+        (_, Err(error)) => Some(format!("in the second image: {}", error.one_line())),
+        _ => None,
     };
     if found.0.len() == before {
-        let cause = read.then_some("the files are equal: free space, journal or other metadata");
-        found.add(&place, bytes.to_string(), cause);
+        found.add(&place, bytes.to_string(), cause.as_deref());
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ impl Header {
             || header.entry_len > 4096
             || len > MAX_ENTRIES
         {
-            return Err(format!("has {} entries of {} bytes", header.count, header.entry_len));
+            return Err(format!("says that it has {} entries of {} bytes", header.count, header.entry_len));
         }
         Ok(header)
     }

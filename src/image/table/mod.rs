@@ -182,15 +182,17 @@ impl Table {
                 found.push(Finding::error(format!("{} overlaps the {}", partition.describe(), area.what)));
             }
         }
-        let mut sorted = all;
+        let mut sorted: Vec<&Partition> = all.into_iter().filter(|partition| partition.size.0 > 0).collect();
         sorted.sort_by_key(|partition| (partition.start, partition.number));
-        for pair in sorted.windows(2) {
-            if pair[0].range().end > pair[1].start.0 {
-                found.push(Finding::error(format!(
-                    "{} and {} overlap",
-                    pair[0].describe(),
-                    pair[1].describe()
-                )));
+        // A large one may reach over several.
+        let mut furthest: Option<&Partition> = None;
+        for partition in sorted {
+            if let Some(before) = furthest.filter(|before| before.range().end > partition.start.0) {
+                let (one, two) = (before.describe(), partition.describe());
+                found.push(Finding::error(format!("{one} and {two} overlap")));
+            }
+            if furthest.is_none_or(|before| before.range().end < partition.range().end) {
+                furthest = Some(partition);
             }
         }
         self.findings.extend(found);

@@ -152,6 +152,82 @@ fn each_damage_of_a_gpt_has_its_words() {
     assert_eq!(said, ["warning: the backup GPT is at sector 16383, not at the end, 16391"]);
 }
 
+/// Gives the GPT at sector `at` the checksums of what it has.
+fn seal(bytes: &mut [u8], at: usize) {
+    let crc = |bytes: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        crc.sum().to_le_bytes()
+    };
+    let header = at * 512;
+    let field = |bytes: &[u8], at: usize, len: usize| {
+        bytes[header + at..header + at + len].iter().rev().fold(0, |all, byte| all << 8 | usize::from(*byte))
+    };
+    let entries = field(bytes, 72, 8) * 512;
+    let len = field(bytes, 80, 4) * field(bytes, 84, 4);
+    if let Some(entries) = bytes.get(entries..entries + len) {
+        let sum = crc(entries);
+        bytes[header + 88..header + 92].copy_from_slice(&sum);
+    }
+    bytes[header + 16..header + 20].fill(0);
+    let sum = crc(&bytes[header..header + 92]);
+    bytes[header + 16..header + 20].copy_from_slice(&sum);
+}
+
+#[test]
+fn a_gpt_whose_checksums_fit_may_still_be_nonsense() {
+    let last = (8 * MIB / SECTOR - 1) as usize;
+    let backup_entries = (last - 32) * 512;
+    let good = "; the backup GPT at sector 16383 is good";
+    // Field of the header, its value, what is said.
+    for (field, value, expected) in [
+        (12, 20, "the GPT gives its own size as 20"),
+        (24, 5, "the GPT says that it is at sector 5"),
+        (84, 64, "the GPT says that it has 128 entries of 64 bytes"),
+        (72, 20_000, "the GPT has its entries past the end of the image"),
+    ] {
+        let (_, said) = damaged(|bytes| {
+            bytes[512 + field..512 + field + 4].copy_from_slice(&u32::to_le_bytes(value));
+            seal(bytes, 1);
+        });
+        assert_eq!(said, [format!("error: {expected}{good}")]);
+    }
+    let (_, said) = damaged(|bytes| {
+        bytes[backup_entries + 56] = b'B';
+        seal(bytes, last);
+    });
+    assert_eq!(said, ["error: the GPT and its backup differ"]);
+    // In both: the first partition's start, the first usable sector.
+    for (at, value, expected) in [
+        (
+            [1024 + 32, backup_entries + 32],
+            0x4000,
+            "partition 1 `boot` starts at sector 16384 and ends at sector 10239",
+        ),
+        (
+            [512 + 40, last * 512 + 40],
+            4096,
+            "partition 1 `boot` lies outside the sectors 4096 to 16350 that the GPT has for partitions",
+        ),
+    ] {
+        let (_, said) = damaged(|bytes| {
+            for at in at {
+                bytes[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+            }
+            seal(bytes, 1);
+            seal(bytes, last);
+        });
+        assert_eq!(said[0], format!("error: {expected}"));
+    }
+    let (table, said) = damaged(|bytes| {
+        bytes.copy_within(512..1024, 4096);
+        bytes[512..1024].fill(0);
+        bytes[last * 512..].fill(0);
+    });
+    assert_eq!(said, ["error: the GPT is made for a drive with sectors of 4096 bytes"]);
+    assert_eq!(table.partitions, []);
+}
+
 #[test]
 fn overlaps_and_loops_are_told() {
     let (_dir, disk) = made(MBR, 32 * MIB);
@@ -174,12 +250,36 @@ fn overlaps_and_loops_are_told() {
         said(&bytes),
         ["error: the chain of logical partitions loops: the link at sector 12288 comes twice"]
     );
-    let mut bytes = good;
+    let mut bytes = good.clone();
     bytes[second + 510] = 0;
     let sector = second / 512;
     assert_eq!(
         said(&bytes),
         [format!("error: the chain of logical partitions is broken: sector {sector} holds no link")]
+    );
+    // The first partition reaches over the second, which is short, and into the third one's first link.
+    let mut bytes = good.clone();
+    bytes[446 + 12..446 + 16].copy_from_slice(&13_000u32.to_le_bytes());
+    assert_eq!(
+        said(&bytes),
+        ["error: partition 1 and partition 2 overlap", "error: partition 1 and partition 5 overlap"]
+    );
+    // Each link leads to the next sector, and none holds a partition.
+    let mut bytes = good.clone();
+    for link in 0..300u32 {
+        let at = first + link as usize * 512;
+        bytes[at + 446..at + 510].fill(0);
+        bytes[at + 450] = 5;
+        bytes[at + 454..at + 458].copy_from_slice(&(link + 1).to_le_bytes());
+        bytes[at + 458] = 1;
+        bytes[at + 510..at + 512].copy_from_slice(&[0x55, 0xAA]);
+    }
+    assert_eq!(said(&bytes), ["error: the chain of logical partitions has more than 256 links"]);
+    let mut bytes = good;
+    bytes[512..520].copy_from_slice(b"EFI PART");
+    assert_eq!(
+        said(&bytes),
+        ["warning: a GPT is there as well, but no entry of type 0xee announces it: it is passed over"]
     );
 }
 

@@ -189,7 +189,8 @@ pub fn modules(volumes: &Volumes, found: &Inspection) -> Result<Check> {
         for (vermagic, paths) in asked {
             let fits = vermagic.as_deref().and_then(|it| it.split(' ').next()) == Some(&modules.release);
             if !fits {
-                let why = vermagic.map_or("says no vermagic".to_string(), |it| format!("asks for `{it}`"));
+                let s = if paths.len() == 1 { "s" } else { "" };
+                let why = vermagic.map_or(format!("say{s} no vermagic"), |it| format!("ask{s} for `{it}`"));
                 findings.push(Finding::error(format!("{} {why}", some(&paths))));
             }
         }

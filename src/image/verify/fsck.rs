@@ -48,8 +48,10 @@ pub fn check(kind: &str, source: &Source) -> Result<Judged> {
         .collect();
     let mut findings: Vec<Finding> =
         lines.iter().take(SHOWN).map(|line| Finding::error(format!("{program}: {line}"))).collect();
-    if lines.len() > SHOWN {
-        findings.push(Finding::error(format!("{program}: and {} more lines", lines.len() - SHOWN)));
+    match lines.len().saturating_sub(SHOWN) {
+        0 => {}
+        1 => findings.push(Finding::error(format!("{program}: and one more line"))),
+        more => findings.push(Finding::error(format!("{program}: and {more} more lines"))),
     }
     if findings.is_empty() {
         findings.push(Finding::error(format!("{program} found something wrong")));
@@ -67,7 +69,8 @@ fn is_chatter(line: &str) -> bool {
 /// A sparse copy with a name of its own.
 fn copy(source: &Source) -> Result<tempfile::NamedTempFile> {
     let failed = |cause: &std::io::Error| {
-        Error::new("cannot write a temporary copy of the partition")
+        let dir = std::env::temp_dir();
+        Error::new(format!("cannot write a temporary copy of the partition to `{}`", dir.display()))
             .caused_by(fsx::describe(cause))
             .hint("`TMPDIR` says where it goes; it takes as much room as the partition's content")
     };

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod damage;
+mod odd;
+mod squashfs;
 
 use common::{Outcome, Project};
 
@@ -139,33 +143,6 @@ fn a_filesystem_without_a_table_is_an_image_as_well() {
 }
 
 #[test]
-fn a_squashfs_is_read_as_well() {
-    let project = project();
-    project.shell(
-        "mksquashfs tree sq.img -quiet -no-progress -all-root -mkfs-time 1700000000 -comp zstd &&
-         mksquashfs tree lz.img -quiet -no-progress -comp lz4",
-    );
-    assert_eq!(
-        shown(&project, &["ls", "sq.img", ":bin"]),
-        "lrwxrwxrwx         0:0           15  name -> ../etc/hostname\n\
-         -rwsr-xr-x         0:0            3  su\n"
-    );
-    assert_eq!(shown(&project, &["cat", "sq.img", ":bin/name"]), "board\n");
-    let shown = shown(&project, &["inspect", "sq.img"]);
-    assert!(shown.contains("squashfs") && shown.contains("6.12.9"), "{shown}");
-    run(&project, &["extract", "sq.img", ":lib", "lib"]).ok();
-    project.shell("diff -r lib tree/lib");
-    run(&project, &["verify", "sq.img"]).ok();
-    refused(
-        &project,
-        &["ls", "lz.img", ":bin"],
-        1,
-        "error: cannot open the filesystem of the image\n  caused by: cannot read the filesystem\n  \
-         caused by: it is compressed with LZ4, which bimg does not unpack\n",
-    );
-}
-
-#[test]
 fn a_card_that_was_pulled_is_shown_as_far_as_it_can_be() {
     let project = project();
     project.shell("debugfs -w -R 'feature needs_recovery' root.fs 2>/dev/null");
@@ -281,7 +258,7 @@ fn refusals() {
         &["ls", "zero.img", ":"],
         1,
         "error: cannot read files in the image\n  caused by: it holds no filesystem that bimg knows\n\n\
-         hint: files are read from FAT, ext2, ext3 and ext4\n",
+         hint: files are read from FAT, ext2, ext3, ext4 and squashfs\n",
     );
     project.shell("mkdir out");
     refused(

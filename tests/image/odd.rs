@@ -1,0 +1,159 @@
+//! What is no image of a disk at all, and places in an image that are none.
+
+use rustix::process::Signal;
+
+use super::common::live::Live;
+use super::{project, refused, run, shown};
+
+#[test]
+fn nothing_to_check_is_no_pass() {
+    let project = project();
+    project.shell(": > empty.img; printf x > byte.img; head -c 3000 /dev/zero | tr '\\0' U > text.img");
+    for name in ["empty.img", "byte.img", "text.img"] {
+        refused(
+            &project,
+            &["verify", name],
+            1,
+            &format!(
+                "error: nothing of `{name}` could be checked\n  \
+                 caused by: it has no partition table and no filesystem that bimg knows\n\n\
+                 hint: is it the image of a disk?\n"
+            ),
+        );
+    }
+    assert_eq!(
+        run(&project, &["verify", "byte.img"]).stdout,
+        "partition table: not checked (the image has none)\n\
+         the image: not checked (it holds no filesystem that is known)\n\
+         boot: not checked (no boot chain that bimg knows is on the image)\n\
+         kernels and modules: not checked (neither is on the image)\n\
+         manifest.json: not checked (there is none beside the image)\n\
+         SHA256SUMS: not checked (there is none beside the image)\n\
+         signature: not checked (there is none beside the image)\n"
+    );
+    // What lies beside it does speak for it.
+    project.shell("sha256sum byte.img > SHA256SUMS");
+    run(&project, &["verify", "byte.img"]).ok();
+    project.shell("sha256sum empty.img > SHA256SUMS; printf '{}' > manifest.json");
+    let checks = run(&project, &["verify", "byte.img"]);
+    assert!(
+        checks.stdout.contains("SHA256SUMS: not checked (it does not name `byte.img`)\n"),
+        "{}",
+        checks.stdout
+    );
+    assert!(
+        checks
+            .stdout
+            .contains("manifest.json: BAD\n  error: cannot read `manifest.json`: missing field `bimg`"),
+        "{}",
+        checks.stdout
+    );
+    assert_eq!(
+        shown(&project, &["diff", "byte.img", "byte.img"])
+            + &run(&project, &["diff", "byte.img", "pi.img"]).stdout,
+        "image: size: 1 B and 20 MiB\n\
+         partition table: kind: `no partition table` and `MBR`\n\
+         partition table: disk: `` and `1234abcd` (an identifier)\n\
+         the image: is in the first image only\n\
+         partition 1 `BOOT`: is in the second image only\n\
+         partition 2 `root`: is in the second image only\n"
+    );
+}
+
+#[test]
+fn a_directory_is_no_image() {
+    let project = project();
+    project.shell("mkdir dir");
+    let expected = "error: cannot read `dir`\n  caused by: it is a directory\n";
+    for args in [
+        &["inspect", "dir"][..],
+        &["verify", "dir"],
+        &["ls", "dir", "1:"],
+        &["cat", "dir", "1:a"],
+        &["extract", "dir", "1:a"],
+        &["diff", "pi.img", "dir"],
+    ] {
+        refused(&project, args, 2, expected);
+    }
+}
+
+#[test]
+fn a_pipe_is_read_once() {
+    let project = project();
+    project.shell("mkfifo pipe");
+    let program = env!("CARGO_BIN_EXE_bimg");
+    let text = project.shell(&format!("cat pi.img > pipe & {program} image cat pipe root:etc/hostname"));
+    assert_eq!(text, "board\n");
+    refused(
+        &project,
+        &["verify", "pipe"],
+        2,
+        "error: cannot verify `pipe`\n  caused by: it can be read only once, and this takes twice\n\n\
+         hint: save it to a file first\n",
+    );
+    // One that nobody ever writes to.
+    let live = Live::start(&mut project.bimg(&["image", "inspect", "pipe"]));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    live.signal(Signal::INT);
+    assert_eq!(live.end(), (Some(130), "error: cannot read `pipe`\n  caused by: interrupted\n".to_string()));
+}
+
+#[test]
+fn places_that_are_none() {
+    let project = project();
+    let hint = "there are: 1 (`BOOT`), 2 (`root`)";
+    refused(
+        &project,
+        &["ls", "pi.img", ":etc"],
+        2,
+        &format!("error: no partition is named, and the image has a partition table\n\nhint: {hint}\n"),
+    );
+    refused(
+        &project,
+        &["ls", "root.fs", "1:etc"],
+        2,
+        "error: the image has no partition `1`\n\n\
+         hint: it has no partition table: nothing stands before the colon, as in `:/etc`\n",
+    );
+    project.shell(
+        "truncate -s 4M none.img; printf 'label: gpt\\n' | sfdisk -q --no-reread --no-tell-kernel none.img",
+    );
+    refused(
+        &project,
+        &["ls", "none.img", "1:"],
+        2,
+        "error: the image has no partition `1`\n\nhint: its partition table is empty\n",
+    );
+    project.shell("truncate -s 4M xfs.img; printf XFSB | dd of=xfs.img conv=notrunc status=none");
+    refused(
+        &project,
+        &["ls", "xfs.img", ":"],
+        1,
+        "error: cannot read files in the image\n  caused by: it holds XFS\n\n\
+         hint: files are read from FAT, ext2, ext3, ext4 and squashfs\n",
+    );
+    let checks = run(&project, &["verify", "xfs.img"]).stdout;
+    assert!(checks.contains("\nthe image, XFS: not checked (bimg cannot read it)\n"), "{checks}");
+    // A link that leads to itself, a file where a directory is meant, a device.
+    project.shell(
+        "debugfs -w -R 'symlink loop loop' root.fs 2>/dev/null; debugfs -w -R 'mknod null c 1 3' root.fs 2>/dev/null",
+    );
+    refused(
+        &project,
+        &["cat", "root.fs", ":loop"],
+        1,
+        "error: cannot read `/loop` in the image\n  caused by: too many symbolic links follow each other\n",
+    );
+    refused(
+        &project,
+        &["ls", "root.fs", ":etc/hostname/x"],
+        2,
+        "error: cannot read `/etc/hostname/x` in the image\n  caused by: it is not there\n",
+    );
+    let outcome = run(&project, &["extract", "root.fs", ":", "out"]).ok();
+    assert!(
+        outcome.stderr.starts_with("warning: `/null` is a character device: left out\nout: "),
+        "{}",
+        outcome.stderr
+    );
+}
