@@ -152,6 +152,7 @@ impl AtomicFile {
     /// Opens `NAME.partial`, making the directory when needed and truncating what an earlier run left.
     /// While another process writes the same file, waits for it.
     pub fn create(target: &Path) -> Result<Self> {
+        replaceable(target)?;
         if let Some(parent) = target.parent() {
             create_dir_all(parent)?;
         }
@@ -209,6 +210,16 @@ impl Drop for AtomicFile {
     }
 }
 
+/// A rename would put a file in the place of a device (`/dev/null`, as root) or a pipe.
+fn replaceable(target: &Path) -> Result<()> {
+    let why = match target.metadata() {
+        Ok(meta) if meta.is_dir() => "it is a directory",
+        Ok(meta) if !meta.is_file() => "it is a device, a pipe or a socket, and not a file",
+        _ => return Ok(()),
+    };
+    Err(Error::usage(format!("cannot write `{}`", target.display())).caused_by(why))
+}
+
 fn sync_parent(path: &Path) -> Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -220,6 +231,29 @@ fn sync_parent(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_files_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| write_atomic(path, b"x").unwrap_err().to_string();
+        assert_eq!(
+            refused(dir.path()),
+            format!("cannot write `{}`\n  caused by: it is a directory", dir.path().display())
+        );
+        // Also where a link leads to it; as root the rename would succeed.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for path in [Path::new("/dev/null"), &link] {
+            assert_eq!(
+                refused(path),
+                format!(
+                    "cannot write `{}`\n  caused by: it is a device, a pipe or a socket, and not a file",
+                    path.display()
+                )
+            );
+        }
+        assert!(link.is_symlink() && !Path::new("/dev/null").metadata().unwrap().is_file());
+    }
 
     #[test]
     fn writers_of_one_file_take_turns() {

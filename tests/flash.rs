@@ -449,6 +449,28 @@ mod refusals {
     }
 
     #[test]
+    fn what_is_too_small_to_be_an_image() {
+        let project = plain();
+        project
+            .shell(": > empty.img && printf x > byte.img && gzip -k empty.img && cp images/x.img card.img");
+        for (image, size) in [("empty.img", 0), ("byte.img", 1), ("empty.img.gz", 0)] {
+            for card in ["card.img", "new.img"] {
+                let outcome = flash(&project, &["--yes", image, card]);
+                let at = outcome.stderr.find("error: ").unwrap();
+                assert_eq!(
+                    outcome.stderr[at..],
+                    format!(
+                        "error: `{image}` is no image of a disk\n  caused by: it has {size} bytes, and the smallest sector has 512\n\n\
+                         hint: was its download cut off, or did the command before the pipe fail?\n"
+                    )
+                );
+                assert_eq!(outcome.status, Some(2));
+            }
+            project.shell("cmp images/x.img card.img && ! test -e new.img");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_there_unasked() {
         let project = plain();
         project.write("card.img", "precious");

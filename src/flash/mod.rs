@@ -139,10 +139,24 @@ fn run(
     })
 }
 
+/// Nothing that small is an image, and writing it would only take the head of what is there.
+fn check_least(name: &str, size: u64) -> Result<()> {
+    const SECTOR: u64 = 512;
+    if size >= SECTOR {
+        return Ok(());
+    }
+    Err(Error::usage(format!("`{name}` is no image of a disk"))
+        .caused_by(format!("it has {size} bytes, and the smallest sector has {SECTOR}"))
+        .hint("was its download cut off, or did the command before the pipe fail?"))
+}
+
 /// What can be known of sizes before anything is written.
 fn check_sizes(cx: &Cx<'_>, input: &Input, map: &Map<'_>) -> Result<()> {
     if let (Some(size), Some(_)) = (input.size(), cx.job.bmap) {
         map.check_end(input.name(), size)?;
+    }
+    if let Some(size) = input.size() {
+        check_least(input.name(), size)?;
     }
     if let Some(size) = map.image_size().or(input.size()) {
         if size > cx.target.size() {
@@ -169,6 +183,7 @@ fn fill(
     let mut pieces = Pieces::default();
     let passed = pass(cx, input, map, writer, &mut pieces, &|window| window >= from)?;
     pieces.complete = true;
+    check_least(&cx.job.origin.to_string(), passed.size)?;
     if let (Some(found), Some(expected)) = (passed.sha256, cx.job.sha256)
         && found != expected
     {

@@ -99,7 +99,7 @@ impl<'a> Writer<'a> {
             self.mapped += chunk.runs.iter().map(|run| run.end - run.start).sum::<u64>();
         }
         if chunk.write {
-            if !self.compare {
+            if !self.compare && !body.is_empty() {
                 self.clear_head(HEAD)?;
             }
             for run in &body {

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::process::{ChildStderr, ChildStdout, Stdio};
 use std::thread::JoinHandle;
 
+use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::MtStreamBuilder;
 
@@ -88,10 +89,40 @@ pub fn decompress(reader: impl Read + Send + 'static) -> io::Result<(Format, Box
         Format::Raw => Box::new(reader),
         Format::Xz => Box::new(Xz::new(reader)?),
         Format::Zstd => Box::new(zstd::Decoder::with_buffer(reader)?),
-        Format::Gz => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        Format::Gz => Box::new(Gz { decoder: Some(GzDecoder::new(reader)) }),
         Format::Bz2 => Box::new(Bzip2::start(reader)?),
     };
     Ok((format, plain))
+}
+
+/// All members of a gzip file. As `gzip` does it, zeros and whatever else follows the last one are passed over: OpenWrt
+/// appends metadata and a signature.
+struct Gz<R> {
+    /// Gone once the file has ended.
+    decoder: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Gz<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while let Some(decoder) = &mut self.decoder {
+            let n = decoder.read(buffer)?;
+            if n > 0 {
+                return Ok(n);
+            }
+            let Some(mut reader) = self.decoder.take().map(GzDecoder::into_inner) else { break };
+            match reader.fill_buf()?.first() {
+                // A member, or a damaged one.
+                Some(0x1f) => self.decoder = Some(GzDecoder::new(reader)),
+                // To the end: the file may have a digest.
+                Some(_) => drop(io::copy(&mut reader, &mut io::sink())?),
+                None => {}
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// All streams of an xz file: the threaded decoder of liblzma ends with the first.

@@ -8,13 +8,17 @@ use std::io::{self, Read};
 
 use ext4_view::{DirEntry, Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 
-use super::super::read::{ReadAt, Source, le32};
+use super::super::read::{ReadAt, Source, le16, le32};
 use super::super::volume::{self, Entry, Kind, Volume};
 use super::{Ext, INCOMPAT_64BIT, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN};
 use crate::error::{Error, Result};
 
 /// Where the superblock has the features that a reader must know.
 const INCOMPAT: usize = 0x60;
+/// Where it has those that a writer must know.
+const RO_COMPAT: usize = 0x64;
+/// Where it has the size of an inode.
+const INODE_SIZE: usize = 0x58;
 /// Those that do not matter to files here: descriptors in their groups (meta_bg), protection from mounting twice
 /// (mmp), large attributes in inodes (ea_inode).
 const PASSED_OVER: u32 = 0x10 | 0x100 | 0x400;
@@ -77,11 +81,16 @@ fn hide(superblock: &mut [u8], hidden: u32) {
     let sum = mkext4::csum::superblock(superblock);
     let right = le32(superblock, CHECKSUM) == sum;
     superblock[INCOMPAT..INCOMPAT + 4].copy_from_slice(&(features & !hidden).to_le_bytes());
+    if le16(superblock, INODE_SIZE) == 128 {
+        // The crate wants checksums whole, and inodes of 128 bytes have half of theirs.
+        let features = le32(superblock, RO_COMPAT) & !RO_METADATA_SUMS;
+        superblock[RO_COMPAT..RO_COMPAT + 4].copy_from_slice(&features.to_le_bytes());
+    }
     if features & INCOMPAT_64BIT == 0 {
         // The crate would take what lies here for the upper half of the number of blocks.
         superblock[BLOCKS_HIGH..BLOCKS_HIGH + 4].fill(0);
     }
-    if right && le32(superblock, 0x64) & RO_METADATA_SUMS != 0 {
+    if right && le32(superblock, RO_COMPAT) & RO_METADATA_SUMS != 0 {
         let sum = mkext4::csum::superblock(superblock);
         superblock[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
     }

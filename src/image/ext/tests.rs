@@ -25,7 +25,7 @@ fn made(dir: &std::path::Path, args: &[&str], size: &str) -> std::path::PathBuf 
     disk
 }
 
-const KINDS: [(&[&str], &str); 11] = [
+const KINDS: [(&[&str], &str); 12] = [
     (&["-t", "ext4"], "24M"),
     (&["-t", "ext2", "-b", "1024"], "20M"),
     (&["-t", "ext3", "-b", "1024"], "40M"),
@@ -37,6 +37,7 @@ const KINDS: [(&[&str], &str); 11] = [
     (&["-t", "ext4", "-O", "bigalloc", "-C", "65536"], "64M"),
     (&["-t", "ext4", "-b", "4096", "-g", "2048", "-G", "4"], "64M"),
     (&["-t", "ext4", "-b", "1024", "-m", "0", "-N", "64"], "8M"),
+    (&["-t", "ext4", "-I", "128"], "24M"),
 ];
 
 /// Ranges of free blocks as dumpe2fs lists them by group.
