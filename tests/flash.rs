@@ -244,7 +244,16 @@ mod from_a_server {
         project.shell("cd images && sha256sum x.img > SHA256SUMS");
         signatures::sign(&project, &pair, "images/SHA256SUMS");
         flash(&project, &["--key", "my.pub", &url, "card.img"]).ok();
-        project.shell("cmp images/x.img card.img");
+        project.shell("cmp images/x.img card.img && rm card.img images/SHA256SUMS*");
+        // Where no key is asked for, it is written all the same.
+        project.shell("mkdir -p ../home/.config/bimg/keys && cp my.pub ../home/.config/bimg/keys");
+        let outcome = flash(&project, &[&url, "card.img"]).ok();
+        let warning = format!(
+            "warning: `{url}.minisig` was not checked: it signs the image itself, all of which has to be read \
+             before anything is written\n"
+        );
+        assert!(outcome.stderr.starts_with(&warning), "{}", outcome.stderr);
+        project.shell("cmp images/x.img card.img && rm card.img");
     }
 }
 
@@ -310,6 +319,20 @@ mod signatures {
              caused by: `out/acme/SHA256SUMS.minisig` does not fit, with the key ID (`my.pub`)\n\n\
              hint: fetch both again from where they came; do not use them as they are\n",
         );
+    }
+
+    #[test]
+    fn what_is_no_signature() {
+        let project = plain();
+        project.write("images/x.img.minisig", "a\nb\nc\nd\n");
+        assert_fails(
+            &flash(&project, &["images/x.img", "card.img"]),
+            1,
+            "error: cannot check the signature of the image\n  \
+             caused by: `images/x.img.minisig` is no minisign signature\n  \
+             caused by: the signature of its comment has not 64 bytes\n",
+        );
+        assert!(!project.path("card.img").exists());
     }
 
     #[test]

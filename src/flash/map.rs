@@ -89,7 +89,7 @@ impl<'a> Map<'a> {
         Err(if size < expected {
             error.hint(format!("it may be truncated: {} are missing", ByteSize(expected - size)))
         } else {
-            error
+            error.hint("the two are from different builds: fetch both again")
         })
     }
 }

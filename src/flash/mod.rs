@@ -208,12 +208,15 @@ fn repair(cx: &Cx<'_>, writer: &mut Writer<'_>, pieces: &mut Pieces) -> Result<u
         }
         let places: Vec<u64> = bad.iter().map(|index| pieces.runs(*index)[0].start).collect();
         if !cx.job.origin.repeatable() {
-            return Err(cx
-                .unreliable(&places, 0)
-                .hint("an image from a pipe cannot be read again to repair that: flash it from a file"));
+            return Err(cx.unreliable(&places, 0).better_hint(
+                "an image from a pipe cannot be read again to repair that: flash it from a file",
+            ));
         }
         let windows: BTreeSet<u64> = bad.iter().map(|index| pieces.window(*index)).collect();
-        cx.progress.note(&format!("{} of 4 MiB differ and are written again", plural(bad.len(), "piece")));
+        cx.progress.note(&match bad.len() {
+            1 => "1 piece of 4 MiB differs and is written again".to_string(),
+            n => format!("{n} pieces of 4 MiB differ and are written again"),
+        });
         writer.repair();
         let mut map = Map::new(cx.job.bmap);
         pass(cx, open(cx.job)?, &mut map, writer, pieces, &|window| windows.contains(&window))?;
@@ -300,7 +303,8 @@ impl Cx<'_> {
         if let Some(first) = places.first() {
             let more = match places.len() {
                 1 => String::new(),
-                n => format!(", and at {}", plural(n - 1, "other place")),
+                2 => ", and at 1 other place".to_string(),
+                n => format!(", and at {} other places", n - 1),
             };
             error = error.caused_by(format!("other bytes come back from byte {first} on{more}"));
         }
@@ -309,8 +313,4 @@ impl Cx<'_> {
         }
         error.hint("the drive is worn out, or smaller than it says: do not use it")
     }
-}
-
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

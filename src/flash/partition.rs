@@ -76,8 +76,13 @@ fn by_name(cx: &Cx<'_>, wanted: &str, drive: &Table) -> Result<u32> {
     match found[..] {
         [number] => Ok(number),
         [] => Err(unknown(cx, wanted, drive)),
-        _ => Err(Error::usage(format!("`{}` has {} partitions `{wanted}`", cx.job.target, found.len()))
-            .hint("give the number instead")),
+        _ => Err(Error::usage(format!(
+            "`{}` has {} partitions `{}`",
+            cx.job.target,
+            found.len(),
+            wanted.escape_debug()
+        ))
+        .hint("give the number instead")),
     }
 }
 
@@ -93,8 +98,13 @@ fn unknown(cx: &Cx<'_>, wanted: &str, drive: &Table) -> Error {
             }
         })
         .collect();
-    Error::usage(format!("`{}` has no partition `{}`", cx.job.target, wanted.escape_debug()))
-        .hint(format!("it has {}", all.join(", ")))
+    Error::usage(format!("`{}` has no partition `{}`", cx.job.target, wanted.escape_debug())).hint(
+        if all.is_empty() {
+            "its partition table is empty".into()
+        } else {
+            format!("it has {}", all.join(", "))
+        },
+    )
 }
 
 /// The label of the filesystem that starts at `at`.

@@ -164,7 +164,8 @@ impl<'a> Writer<'a> {
             let at = offset + done as u64;
             match self.cx.target.write_at(&bytes[done..], at) {
                 Ok(0) => {
-                    return Err(self.cx.drive_error("write to", at, &std::io::ErrorKind::WriteZero.into()));
+                    let cause = std::io::Error::new(std::io::ErrorKind::WriteZero, "it takes no more bytes");
+                    return Err(self.cx.drive_error("write to", at, &cause));
                 }
                 Ok(n) => done += n,
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => self.cx.check_stop(at)?,

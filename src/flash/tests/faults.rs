@@ -3,10 +3,11 @@
 use super::disk::{Disk, Fault};
 use super::{Bench, MIB, noise, run};
 use crate::error::Exit;
+use crate::progress::{Event, Progress};
 
-/// EIO, ENXIO, ENODEV, ENOMEDIUM.
 const EIO: i32 = 5;
 const ENODEV: i32 = 19;
+const EROFS: i32 = 30;
 
 #[test]
 fn an_honest_disk_gets_every_byte_in_large_aligned_writes() {
@@ -62,7 +63,7 @@ fn a_forgotten_write_and_a_flipped_bit_are_repaired() {
         assert!(disk.content() == image, "{fault:?}");
         let head = matches!(fault, Fault::Flip(8, _));
         assert_eq!(report.rewritten.0 > 0, !head, "{fault:?}");
-        let heard: &[&str] = if head { &[] } else { &["1 piece of 4 MiB differ and are written again"] };
+        let heard: &[&str] = if head { &[] } else { &["1 piece of 4 MiB differs and is written again"] };
         assert_eq!(bench.heard(), heard);
     }
 }
@@ -85,6 +86,68 @@ fn a_block_that_stays_wrong_is_told_with_its_offset() {
         bench.heard().last().unwrap(),
         "warning: `/dev/sdx` holds a part of the image and does not boot"
     );
+}
+
+#[test]
+fn several_blocks_that_stay_wrong_are_counted() {
+    let bench = Bench::new(&noise(13 * MIB, 5));
+    let mut disk = Disk::used(13 * MIB).with(Fault::Flip(5_000_001, u64::MAX));
+    for (place, more) in [(9_000_001, "1 other place"), (13_000_001, "2 other places")] {
+        disk = disk.with(Fault::Flip(place, u64::MAX));
+        assert_eq!(
+            bench.fails(&disk),
+            format!(
+                "`/dev/sdx` does not hold what was written to it\n  \
+                 caused by: other bytes come back from byte 5000001 on, and at {more}\n  \
+                 caused by: writing it again 3 times did not help\n\n\
+                 hint: the drive is worn out, or smaller than it says: do not use it"
+            )
+        );
+    }
+}
+
+#[test]
+fn what_came_through_a_pipe_cannot_be_written_again() {
+    let image = noise(9 * MIB, 5);
+    let mut bench = Bench::new(&image);
+    let fifo = bench.dir.path().join("pipe");
+    crate::exec::Cmd::new("mkfifo").arg(&fifo).check().unwrap();
+    let writer = {
+        let fifo = fifo.clone();
+        std::thread::spawn(move || std::fs::write(fifo, image).unwrap())
+    };
+    bench.origin = crate::input::Origin::File(fifo);
+    assert_eq!(
+        bench.fails(&Disk::used(9 * MIB).with(Fault::Flip(5_000_001, 1))),
+        "`/dev/sdx` does not hold what was written to it\n  \
+         caused by: other bytes come back from byte 4194304 on\n\n\
+         hint: an image from a pipe cannot be read again to repair that: flash it from a file"
+    );
+    writer.join().unwrap();
+}
+
+#[test]
+fn an_image_that_changes_meanwhile_is_told() {
+    /// Whoever hears that a piece is written again changes it.
+    struct Meddler(std::path::PathBuf);
+    impl Progress for Meddler {
+        fn event(&self, event: &Event<'_>) {
+            if matches!(event, Event::Note { .. }) {
+                let mut image = crate::fsx::read(&self.0).unwrap();
+                image[5 * MIB] ^= 1;
+                crate::fsx::write_atomic(&self.0, &image).unwrap();
+            }
+        }
+    }
+    let bench = Bench::new(&noise(9 * MIB, 5));
+    let disk = Disk::used(9 * MIB).with(Fault::Flip(5_000_001, 1));
+    let error = run(&bench.job(), &disk, &Meddler(bench.path()), &|| false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the image changed while it was being written\n\nhint: flash it again when nothing writes to it any more"
+    );
+    // The first MiB was never written.
+    assert!(disk.content()[..MIB / 2].iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -130,6 +193,15 @@ fn a_pulled_card_is_told_in_clear_words() {
         "`/dev/sdx` is gone\n  caused by: cannot read it at byte 4194304: No such device\n\n\
          hint: plug it in again; `--resume` goes on where it stopped"
     );
+    // Where only differences are written, nothing is kept to go on from.
+    let bench = Bench { minimize: true, ..bench };
+    assert_eq!(
+        bench.fails(&Disk::used(9 * MIB).with(Fault::FailWrite(at, ENODEV))),
+        "`/dev/sdx` is gone\n  caused by: cannot write to it at byte 4194304: No such device\n\n\
+         hint: plug it in again, and flash it again"
+    );
+    let error = run(&bench.job(), &Disk::used(9 * MIB), &bench.ears, &|| true).unwrap_err();
+    assert_eq!(error.to_string(), "`/dev/sdx` was left at 0 B\n  caused by: interrupted");
 }
 
 #[test]
@@ -141,6 +213,10 @@ fn write_errors_are_told_with_their_place() {
          hint: it was pulled out, its reader is loose, or it is worn out"
     );
     assert_eq!(
+        bench.fails(&Disk::used(9 * MIB).with(Fault::FailWrite(MIB as u64, EROFS))),
+        "cannot write to `/dev/sdx`\n  caused by: at byte 1048576: Read-only file system"
+    );
+    assert_eq!(
         bench.fails(&Disk::used(9 * MIB).with(Fault::FailSync(EIO))),
         "cannot write to `/dev/sdx`\n  caused by: Input/output error\n\n\
          hint: it was pulled out, its reader is loose, or it is worn out"
@@ -150,8 +226,10 @@ fn write_errors_are_told_with_their_place() {
 #[test]
 fn a_write_that_takes_nothing_does_not_hang() {
     let bench = Bench::new(&noise(3 * MIB, 11));
-    let error = bench.fails(&Disk::used(9 * MIB).with(Fault::Short(0)));
-    assert!(error.starts_with("cannot write to `/dev/sdx`\n  caused by: "), "{error}");
+    assert_eq!(
+        bench.fails(&Disk::used(9 * MIB).with(Fault::Short(0))),
+        "cannot write to `/dev/sdx`\n  caused by: it takes no more bytes"
+    );
 }
 
 #[test]

@@ -60,8 +60,21 @@ fn a_map_for_other_bytes_is_refused_before_anything_boots() {
     let path = bench.dir.path().join("x.img.zst");
     crate::fsx::write_atomic(&path, &packed).unwrap();
     bench.origin = crate::input::Origin::File(path);
-    let text = bench.fails(&Disk::used(8 * MIB));
-    assert!(text.starts_with("`x.img.zst` is not the image that its block map describes\n"), "{text}");
+    assert_eq!(
+        bench.fails(&Disk::used(8 * MIB)),
+        "`x.img.zst` is not the image that its block map describes\n  \
+         caused by: it has 5242880 bytes, the map is for 6291456\n\n\
+         hint: it may be truncated: 1 MiB are missing"
+    );
+    // Nor does one that goes on.
+    bench.origin = crate::input::Origin::File(bench.path());
+    crate::fsx::write_atomic(&bench.path(), &noise(7 * MIB, 21)).unwrap();
+    assert_eq!(
+        bench.fails(&Disk::used(8 * MIB)),
+        "`x.img` is not the image that its block map describes\n  \
+         caused by: it has 7340032 bytes, the map is for 6291456\n\n\
+         hint: the two are from different builds: fetch both again"
+    );
 }
 
 #[test]

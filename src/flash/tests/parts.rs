@@ -106,11 +106,40 @@ fn another_layout_is_refused() {
         "`/dev/sdx` has no partition `home`\n\nhint: it has 1 `BOOT`, 2 `rootfs`"
     );
     it.bench.partition = Some("3".into());
-    assert!(it.bench.fails(&it.disk).starts_with("`/dev/sdx` has no partition `3`\n"));
+    assert_eq!(
+        it.bench.fails(&it.disk),
+        "`/dev/sdx` has no partition `3`\n\nhint: it has 1 `BOOT`, 2 `rootfs`"
+    );
     it.bench.origin = crate::input::Origin::Stdin;
     assert_eq!(
         it.bench.fails(&it.disk),
         "`--partition` takes an image that can be read twice\n\nhint: give it as a file, not through a pipe"
     );
     drop(it.dir);
+}
+
+#[test]
+fn names_that_are_not_enough() {
+    for (script, wanted, expected) in [
+        (
+            "label: gpt\nstart=4MiB, size=20MiB, name=slot\nstart=24MiB, size=24MiB, name=Slot\n",
+            "slot",
+            "`/dev/sdx` has 2 partitions `slot`\n\nhint: give the number instead",
+        ),
+        ("label: gpt\n", "slot", "`/dev/sdx` has no partition `slot`\n\nhint: its partition table is empty"),
+        (
+            "label: gpt\nstart=4MiB, size=20MiB\n",
+            "slot",
+            "`/dev/sdx` has no partition `slot`\n\nhint: it has 1",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new(&disk(dir.path(), 50, script, &[]));
+        let card = Disk::used(50 * MIB);
+        bench.flash(&card).unwrap();
+        card.writes.lock().unwrap().clear();
+        bench.partition = Some(wanted.into());
+        assert_eq!(bench.fails(&card), expected);
+        assert_eq!(card.written(), 0);
+    }
 }
