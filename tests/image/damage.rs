@@ -103,6 +103,72 @@ fn a_chain_of_clusters_that_loops() {
 }
 
 #[test]
+fn a_name_that_comes_twice() {
+    let project = project();
+    project.shell("cp pi.img good.img");
+    // The last file of the root directory gets the name of another.
+    change(&project, |bytes| {
+        let entry = (1 << 20) + 129 * 512 + 8 * 32;
+        assert_eq!(bytes[entry..entry + 11], *b"START4  ELF");
+        bytes[entry..entry + 11].copy_from_slice(b"FIXUP4  DAT");
+    });
+    refused(
+        &project,
+        &["extract", "pi.img", "1:", "out"],
+        1,
+        "error: cannot read `/fixup4.dat` in the image\n  caused by: its directory holds that name twice\n",
+    );
+    assert!(!project.path("out").exists());
+    let outcome = verified(&project, "pi.img");
+    assert!(
+        outcome.stdout.contains(
+            "\n  error: `/fixup4.dat` shares cluster 5 with another\n  \
+             warning: 1 cluster is in use, but no file has it\n"
+        ),
+        "{}",
+        outcome.stdout
+    );
+    assert_eq!(
+        differences(&project, ["good.img", "pi.img"]),
+        [["1:/start4.elf", "is in the first image only", ""]]
+    );
+}
+
+#[test]
+fn signatures_that_do_not_hold() {
+    let project = project();
+    project.run(&["image", "keygen", "key"]).ok();
+    project.run(&["image", "keygen", "other"]).ok();
+    let says = |key: &str, expected: &str| {
+        let outcome = run(&project, &["verify", "pi.img", "--key", key]);
+        let text = outcome.stdout.split_once("\nsignature: ").unwrap().1.to_string();
+        let is_id = |word: &str| word.len() == 16 && word.chars().all(|c| c.is_ascii_hexdigit());
+        let words = text.split([' ', ':', '\n']).filter(|word| is_id(word));
+        assert_eq!(words.fold(text.clone(), |text, id| text.replace(id, "ID")), expected);
+        assert_eq!(outcome.status, Some(3));
+    };
+    says("key.pub", "BAD\n  error: there is none beside the image\n");
+    project.run(&["image", "sign", "pi.img", "--key", "key"]).ok();
+    says(
+        "other.pub",
+        "BAD\n  error: `pi.img` is signed with a key that is not trusted: `pi.img.minisig`\n    \
+         names the key ID: trusted is ID (`other.pub`)\n",
+    );
+    change(&project, |bytes| bytes[100] ^= 1);
+    says(
+        "key.pub",
+        "BAD\n  error: `pi.img` is not what was signed: `pi.img.minisig` does not fit, with\n    \
+         the key ID (`key.pub`)\n",
+    );
+    project.write("pi.img.minisig", "a\nb\nc\nd\n");
+    says(
+        "key.pub",
+        "BAD\n  error: cannot check `pi.img`: `pi.img.minisig` is no minisign signature: the\n    \
+         signature of its comment has not 64 bytes\n",
+    );
+}
+
+#[test]
 fn partitions_over_each_other() {
     let project = project();
     project.shell("cp pi.img good.img");

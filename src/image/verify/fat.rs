@@ -73,8 +73,10 @@ fn chains(source: &Source, volume: &FatVolume, findings: &mut Vec<Finding>) -> i
     fat.used(source, &mut |run| {
         lost += run.filter(|number| seen[*number as usize / 64] >> (number % 64) & 1 == 0).count() as u64;
     })?;
-    if lost > 0 {
-        findings.push(Finding::warning(format!("{lost} clusters are in use, but no file has them")));
+    match lost {
+        0 => {}
+        1 => findings.push(Finding::warning("1 cluster is in use, but no file has it")),
+        _ => findings.push(Finding::warning(format!("{lost} clusters are in use, but no file has them"))),
     }
     Ok(())
 }
