@@ -64,6 +64,7 @@ struct Inner {
     log: Option<PathBuf>,
     hint: Option<String>,
     exit: Exit,
+    unsupported: bool,
 }
 
 impl Error {
@@ -75,7 +76,20 @@ impl Error {
             log: None,
             hint: None,
             exit: Exit::Failure,
+            unsupported: false,
         }))
+    }
+
+    /// Marks it: nothing is known to be wrong with what was given, only bimg does not go that far.
+    #[must_use]
+    pub fn unsupported(mut self) -> Self {
+        self.0.unsupported = true;
+        self
+    }
+
+    /// Marked by [`Error::unsupported`].
+    pub fn is_unsupported(&self) -> bool {
+        self.0.unsupported
     }
 
     /// A mistake in usage or in a profile: exit status 2.

@@ -25,7 +25,14 @@ pub(super) fn find(cx: &Cx<'_>, wanted: &str) -> Result<Range<u64>> {
     front.truncate(n);
     let failed = |cause: io::Error| cx.drive_error("read", 0, &cause);
     let image = table::read(&front[..]).map_err(failed)?;
-    let drive = table::read(&OnDrive(cx.target)).map_err(failed)?;
+    let drive = table::read(&OnDrive(cx.target)).map_err(|cause| match cause.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Error::usage(format!("`{}` has no partition to write", cx.job.target))
+                .caused_by("it is empty")
+                .hint("flash the whole image first, without `--partition`")
+        }
+        _ => failed(cause),
+    })?;
     compare(cx, &image, &drive)?;
     let number = match wanted.parse() {
         Ok(number) => number,

@@ -138,6 +138,11 @@ fn named(place: &Place) -> String {
 /// anybody is asked anything.
 fn size_of(origin: &Origin) -> Result<Option<ByteSize>> {
     let Origin::File(path) = origin else { return Ok(None) };
+    let name = path.to_string_lossy();
+    if name.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric())) {
+        return Err(Error::usage(format!("cannot fetch `{name}`"))
+            .caused_by("images come from files, standard input (`-`), `http://` and `https://`"));
+    }
     // A pipe can be opened once.
     let is_pipe = path.exists() && !path.is_dir() && !origin.repeatable();
     if is_pipe { Ok(None) } else { Ok(Input::open(origin)?.size().map(ByteSize)) }

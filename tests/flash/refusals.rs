@@ -56,6 +56,51 @@ fn an_image_that_is_not_there_leaves_nothing_behind() {
 }
 
 #[test]
+fn one_partition_of_nothing() {
+    let project = built();
+    let outcome = flash(&project, &["--yes", "--partition", "boot", "out/acme/acme.img", "new.img"]);
+    let at = outcome.stderr.find("error: ").unwrap();
+    assert_eq!(
+        outcome.stderr[at..],
+        *"error: `new.img` has no partition to write\n  caused by: it is empty\n\n\
+          hint: flash the whole image first, without `--partition`\n"
+    );
+    assert_eq!(outcome.status, Some(2));
+    assert!(!project.path("new.img").exists());
+}
+
+#[test]
+fn a_way_that_nobody_goes() {
+    let project = plain();
+    for url in ["ftp://host/x.img", "file:///x.img"] {
+        assert_fails(
+            &flash(&project, &[url, "card.img"]),
+            2,
+            &format!(
+                "error: cannot fetch `{url}`\n  \
+                 caused by: images come from files, standard input (`-`), `http://` and `https://`\n"
+            ),
+        );
+    }
+    assert!(!project.path("card.img").exists());
+}
+
+#[test]
+fn a_file_that_another_writes() {
+    let project = plain();
+    project.shell("cp images/x.img card.img");
+    let held = std::fs::File::open(project.path("card.img")).unwrap();
+    held.lock().unwrap();
+    assert_fails(
+        &flash(&project, &["--yes", "images/x.img", "card.img"]),
+        1,
+        "error: will not write to `card.img`\n  caused by: another bimg is writing to it\n",
+    );
+    drop(held);
+    flash(&project, &["--yes", "images/x.img", "card.img"]).ok();
+}
+
+#[test]
 fn what_is_too_small_to_be_an_image() {
     let project = plain();
     project.shell(": > empty.img && printf x > byte.img && gzip -k empty.img && cp images/x.img card.img");

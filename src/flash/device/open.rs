@@ -1,7 +1,7 @@
 //! Opens what an image is written to. Between a look at a drive and its opening, somebody may pull it, put
 //! in another, or mount it: an exclusive open keeps everybody out, and what is open is examined again.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -87,6 +87,11 @@ pub fn open_file(path: &Path) -> Result<File> {
     if !meta.is_file() {
         return Err(Error::new(format!("will not write to `{}`", path.display()))
             .caused_by("it has changed since it was examined: it is no regular file"));
+    }
+    // Held until it is closed; a filesystem that knows no locks gets along without them.
+    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(Error::new(format!("will not write to `{}`", path.display()))
+            .caused_by("another bimg is writing to it"));
     }
     Ok(file)
 }

@@ -112,7 +112,8 @@ impl ExtVolume {
             )));
         }
         if let Some((_, name)) = FOREIGN.iter().find(|(bit, _)| ext.incompat & bit != 0) {
-            return Err(failed(&format!("it has the feature `{name}`, which bimg does not read")));
+            let what = format!("it has the feature `{name}`, which bimg does not read");
+            return Err(failed(&what).unsupported());
         }
         let size = ext.size();
         let load = |hidden| {
@@ -124,7 +125,10 @@ impl ExtVolume {
             Err(Ext4Error::Incompatible(_)) if ext.needs_recovery => load(PASSED_OVER | RECOVER),
             loaded => loaded,
         };
-        let inner = inner.map_err(|cause| failed(&cause))?;
+        let inner = inner.map_err(|cause| match cause {
+            Ext4Error::Incompatible(_) => failed(&cause).unsupported(),
+            cause => failed(&cause),
+        })?;
         Ok(Some(ExtVolume { inner, size }))
     }
 

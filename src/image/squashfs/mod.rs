@@ -117,8 +117,9 @@ impl SquashVolume {
         if le16(&sb, 28) != 4 {
             return Err(failed(&format!("it is SquashFS {}.{}, not 4", le16(&sb, 28), le16(&sb, 30))));
         }
-        let compressor = Compressor::of(le16(&sb, 20))
-            .map_err(|name| failed(&format!("it is compressed with {name}, which bimg does not unpack")))?;
+        let compressor = Compressor::of(le16(&sb, 20)).map_err(|name| {
+            failed(&format!("it is compressed with {name}, which bimg does not unpack")).unsupported()
+        })?;
         let (block, used) = (le32(&sb, 12), le64(&sb, 40));
         if !block.is_power_of_two() || !(4096..=MAX_BLOCK).contains(&block) {
             return Err(failed(&format!("its blocks have {block} bytes")));

@@ -99,12 +99,16 @@ fn filesystem(image: &Image, part: &Part, volumes: &Volumes) -> Result<Check> {
         findings.push(Finding::error(format!("the filesystem has {} bytes, the partition {room}", size.0)));
         return Ok(Check::done(what, "its size", findings));
     }
-    let mut how = Vec::new();
+    let (mut how, mut unread) = (Vec::new(), None);
     if let Some(volume) = volumes.of(part.number) {
         how.push("read");
         findings.extend(read_all(volume)?);
     } else if let Err(error) = image.volume(part) {
-        findings.push(Finding::error(error.one_line()));
+        if error.is_unsupported() {
+            unread = Some(error.chain().last().unwrap_or_default().to_string());
+        } else {
+            findings.push(Finding::error(error.one_line()));
+        }
     }
     if content.kind.starts_with("FAT") {
         findings.extend(fat::check(&image.bytes(part)));
@@ -120,7 +124,7 @@ fn filesystem(image: &Image, part: &Part, volumes: &Volumes) -> Result<Check> {
             return Ok(Check::done(what, note, findings));
         }
         fsck::Judged::Nobody if how.is_empty() && findings.is_empty() => {
-            return Ok(Check::skipped(what, "bimg cannot read it"));
+            return Ok(Check::skipped(what, unread.unwrap_or_else(|| "bimg cannot read it".to_string())));
         }
         fsck::Judged::Nobody => {}
     }

@@ -58,3 +58,25 @@ fn a_chain_that_leads_nowhere_is_found_by_reading() {
         ["error: cannot read `/a` in the image: its chain of clusters leads to 0, which is no cluster"]
     );
 }
+
+#[test]
+fn what_bimg_does_not_read_is_not_bad() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("ext");
+    let check = |features: &str| {
+        let _ = std::fs::remove_file(&disk);
+        Cmd::new("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-O", features])
+            .arg(&disk)
+            .arg("8M")
+            .check()
+            .unwrap();
+        let image = Image::open(&disk).unwrap();
+        let checks = verify(&image).unwrap();
+        (checks[1].what.clone(), checks[1].verdict, checks[1].note.clone(), checks[1].findings.len())
+    };
+    let good = |note: &str| ("the image, ext4".to_string(), Verdict::Good, note.to_string(), 0);
+    assert_eq!(check("inline_data"), good("e2fsck"));
+    assert_eq!(check("large_dir"), good("e2fsck"));
+    assert_eq!(check("^large_dir"), good("read, e2fsck"));
+}
