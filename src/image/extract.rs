@@ -7,8 +7,10 @@
 //! Owners are not kept, that takes root. Neither are setuid and setgid: a program of the image must not get
 //! the rights of whoever extracts it. Devices, pipes and sockets are left out.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -59,7 +61,7 @@ pub fn extract(volume: &dyn Volume, path: &str, target: &Path) -> Result<Extract
     if entry.kind == Kind::Directory {
         volume::walk(volume, &path, &mut |at, entry| {
             let below = at.strip_prefix(&path).unwrap_or(at).trim_start_matches('/');
-            put(volume, at, entry, &root.join(below), &mut done, &mut later)
+            put(volume, at, entry, &root.join(os(below)), &mut done, &mut later)
         })?;
     }
     later.finish()?;
@@ -100,6 +102,11 @@ fn put(
         other => done.left_out.push(format!("`/{}` is {}", path.escape_debug(), other.article())),
     }
     Ok(())
+}
+
+/// As the host has it: Linux does not care for UTF-8.
+fn os(name: &str) -> OsString {
+    OsString::from_vec(volume::raw(name))
 }
 
 /// Copies a file's bytes; runs of zeros become holes.
@@ -143,7 +150,7 @@ pub fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 impl Later {
     fn finish(self) -> Result<()> {
         for (link, target) in &self.links {
-            symlink(target, link).map_err(|cause| fsx::io_error("write", link, &cause))?;
+            symlink(os(target), link).map_err(|cause| fsx::io_error("write", link, &cause))?;
         }
         for (path, mode) in self.modes.iter().rev() {
             fs::set_permissions(path, Permissions::from_mode(mode & 0o777))

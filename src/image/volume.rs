@@ -114,6 +114,40 @@ pub fn not_there(path: &str) -> Error {
     cannot_read(path).caused_by("it is not there")
 }
 
+/// Bytes of a name that are not UTF-8 are these characters, of the private use area, plus the byte; so are the bytes of
+/// such a character itself. [`raw`] undoes that. Only bytes from 0x80 on: none of them is a `/`.
+const BYTES: u32 = 0xF700;
+
+/// A name or a link's target as the functions here have it.
+pub fn name(bytes: &[u8]) -> String {
+    let byte = |byte: &u8| char::from_u32(BYTES + u32::from(*byte)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let is_ours = |c: char| (BYTES + 0x80..BYTES + 0x100).contains(&u32::from(c));
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if is_ours(c) {
+                out.extend(c.encode_utf8(&mut [0; 4]).as_bytes().iter().map(byte));
+            } else {
+                out.push(c);
+            }
+        }
+        out.extend(chunk.invalid().iter().map(byte));
+    }
+    out
+}
+
+/// The bytes that a name, path or target of the functions here stands for.
+pub fn raw(name: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    for c in name.chars() {
+        match u32::from(c).checked_sub(BYTES).and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte @ 0x80..) => out.push(byte),
+            _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out
+}
+
 /// Makes a path as the functions here take it: no leading, doubled or trailing `/`, no `.`; `..` goes up, and stays at
 /// the root there.
 pub fn normal(path: &str) -> String {

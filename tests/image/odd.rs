@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use super::common::Project;
 use super::common::live::Live;
 use super::{project, refused, run, shown};
 
@@ -156,4 +157,22 @@ fn places_that_are_none() {
         "{}",
         outcome.stderr
     );
+}
+
+#[test]
+fn names_that_are_not_utf_8() {
+    let project = Project::new();
+    // A byte that is none, a character that stands for one inside bimg, and a link to both.
+    project.shell(
+        r"mkdir -p tree/dir && cd tree/dir && printf one > $(printf 'bad\377\376') &&
+          printf two > $(printf '\357\236\200') && ln -s $(printf 'bad\377\376') link && mkdir $(printf 'sub\300') &&
+          printf three > $(printf 'sub\300')/file && cd ../.. && truncate -s 8M ext.img && mke2fs -q -F -t ext4 -d tree ext.img &&
+          mksquashfs tree sq.img -quiet -no-progress -all-root -comp zstd",
+    );
+    for image in ["ext.img", "sq.img"] {
+        project.run(&["image", "verify", image]).ok();
+        project.run(&["image", "extract", image, ":dir", image.trim_end_matches(".img")]).ok();
+        project.shell(&format!("diff -r --no-dereference tree/dir {}", image.trim_end_matches(".img")));
+        assert_eq!(project.run(&["image", "cat", image, ":dir/link"]).ok().stdout, "one");
+    }
 }

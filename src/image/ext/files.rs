@@ -135,7 +135,7 @@ impl ExtVolume {
     /// No link may be followed on the way: the crate would read targets of any length.
     fn metadata(&self, path: &str) -> Result<Option<Metadata>> {
         let mut at = String::from("/");
-        let look = |at: &str| match self.inner.symlink_metadata(at) {
+        let look = |at: &str| match self.inner.symlink_metadata(volume::raw(at).as_slice()) {
             Ok(metadata) => Ok(Some(metadata)),
             Err(Ext4Error::NotFound | Ext4Error::NotADirectory | Ext4Error::MalformedPath) => Ok(None),
             Err(cause) => Err(volume::cannot_read(path).caused_by(cause)),
@@ -176,7 +176,7 @@ fn entry(name: &str, metadata: &Metadata) -> Entry {
 }
 
 fn name(entry: &DirEntry) -> String {
-    entry.file_name().as_str().map_or_else(|_| entry.file_name().display().to_string(), str::to_string)
+    volume::name(entry.file_name().as_ref())
 }
 
 impl Volume for ExtVolume {
@@ -190,7 +190,7 @@ impl Volume for ExtVolume {
             Some(_) => {}
         }
         let mut entries = Vec::new();
-        for found in self.inner.read_dir(&absolute(path)).map_err(failed)? {
+        for found in self.inner.read_dir(absolute(path).as_slice()).map_err(failed)? {
             let found = found.map_err(failed)?;
             let name = name(&found);
             if name != "." && name != ".." {
@@ -209,7 +209,7 @@ impl Volume for ExtVolume {
         match self.metadata(path)? {
             None => Err(volume::not_there(path)),
             Some(found) if found.file_type().is_regular_file() => {
-                let file = self.inner.open(&absolute(path));
+                let file = self.inner.open(absolute(path).as_slice());
                 Ok(Box::new(Content(file.map_err(|cause| volume::cannot_read(path).caused_by(cause))?)))
             }
             Some(_) => Err(volume::cannot_read(path).caused_by("it is not a file")),
@@ -228,14 +228,14 @@ impl Volume for ExtVolume {
         }
         let target = self
             .inner
-            .read_link(&absolute(path))
+            .read_link(absolute(path).as_slice())
             .map_err(|cause| volume::cannot_read(path).caused_by(cause))?;
-        Ok(target.to_str().map_or_else(|_| target.display().to_string(), str::to_string))
+        Ok(volume::name(target.as_ref()))
     }
 }
 
-fn absolute(path: &str) -> String {
-    format!("/{path}")
+fn absolute(path: &str) -> Vec<u8> {
+    [b"/", volume::raw(path).as_slice()].concat()
 }
 
 /// A file's content.

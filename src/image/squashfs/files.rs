@@ -172,10 +172,7 @@ impl SquashVolume {
                 more = take(u32::from(len) + 1)? > 0;
                 let mut name = vec![0; usize::from(len) + 1];
                 stream.read(self, &mut name)?;
-                names.push(Name {
-                    name: String::from_utf8_lossy(&name).into_owned(),
-                    inode: block | u64::from(le16(&entry, 0)),
-                });
+                names.push(Name { name: volume::name(&name), inode: block | u64::from(le16(&entry, 0)) });
             }
         }
         let names = Rc::new(names);
@@ -257,7 +254,7 @@ impl Volume for SquashVolume {
         }
         let mut target = vec![0; len];
         stream.read(self, &mut target).map_err(|cause| failed(path, &cause))?;
-        Ok(String::from_utf8_lossy(&target).into_owned())
+        Ok(volume::name(&target))
     }
 
     fn most_names(&self) -> u64 {
