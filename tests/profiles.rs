@@ -244,6 +244,22 @@ mod profile {
     }
 
     #[test]
+    fn a_command_line_of_two_lines() {
+        let project = Project::new();
+        project.edit("boards/acme.toml", "\"console=ttyAMA0\"", "\"console=ttyAMA0\\nquiet\"");
+        assert_fails(
+            &project.run(BUILD),
+            2,
+            "error: the command line holds the control character `\\n`\n  \
+             --> boards/acme.toml:11:11\n   |\n11 | cmdline = \"console=ttyAMA0\\nquiet\"\n   |           ^^^^^^^^^^^^^^^^^^^^^^^^ here\n\n\
+             hint: a kernel's command line is one line of text\n",
+        );
+        // One line in a text of several.
+        project.edit("boards/acme.toml", "\"console=ttyAMA0\\nquiet\"", "\"\"\"console=ttyAMA0\n\"\"\"");
+        project.plan(&[]);
+    }
+
+    #[test]
     fn a_loop() {
         let project = Project::new();
         project.write("boards/base.toml", "extends = [\"acme.toml\"]\n");

@@ -162,8 +162,19 @@ fn kernel_of(raw: RawKernel, arch: Arch, variant: Option<&str>, cx: &Context<'_>
         dtbs: named(raw.dtbs, ".dtb")?,
         overlays: named(raw.overlays, ".dtbo")?,
         modules: raw.modules.unwrap_or_default().iter().map(|dir| cx.host(&dir.value)).collect(),
-        cmdline: raw.cmdline.map(|line| line.value).unwrap_or_default(),
+        cmdline: raw.cmdline.map(cmdline).transpose()?.unwrap_or_default(),
     })
+}
+
+/// The boot chain refuses it too, but only once there is a kernel.
+fn cmdline(line: At<String>) -> Result<String> {
+    match line.value.trim().chars().find(|c| c.is_control()) {
+        None => Ok(line.value),
+        Some(c) => Err(line
+            .place
+            .error(format!("the command line holds the control character `{}`", c.escape_debug()), "here")
+            .hint("a kernel's command line is one line of text")),
+    }
 }
 
 /// A line that means nothing would only be met once the source is there.
