@@ -260,6 +260,25 @@ mod profile {
     }
 
     #[test]
+    fn a_root_without_a_name() {
+        let project = Project::new();
+        project.write(
+            "boards/acme.toml",
+            &(BOARD.split("[disk]").next().unwrap().to_string()
+                + "[disk]\ntable = \"none\"\n\n[[disk.partition]]\nname = \"root\"\nfilesystem = \"ext4\"\ncontent = \"root\"\n\n\
+                   [rootfs]\nkind = \"directory\"\npath = \"rootfs\"\n"),
+        );
+        for words in [&["plan", "--board", "acme"][..], BUILD] {
+            assert_fails(
+                &project.run(words),
+                2,
+                "error: partition `root` has no PARTUUID\n  caused by: the disk has no partition table\n\n\
+                 hint: name the root filesystem in `kernel.cmdline`: `root=/dev/mmcblk0`\n",
+            );
+        }
+    }
+
+    #[test]
     fn a_loop() {
         let project = Project::new();
         project.write("boards/base.toml", "extends = [\"acme.toml\"]\n");

@@ -61,9 +61,27 @@ fn provisional() -> super::disk::Inputs<'static> {
     super::disk::Inputs { seed: Digest::of(b""), firmware: &NONE, epoch: Timestamp::default() }
 }
 
-/// Finds overlaps and impossible sizes, as far as they are known without any content.
+/// Finds overlaps and impossible sizes, as far as they are known without any content, and a root that cannot be named.
 pub fn check_layout(board: &Board) -> Result<()> {
-    provisional_layout(board).map(drop)
+    provisional_layout(board)?;
+    cmdline(board, &super::disk::spec(&board.disk, &provisional(), &mut |_| Ok(None))?).map(drop)
+}
+
+/// The kernel command line: the profile's, and where the root filesystem is unless that says it.
+fn cmdline(Board { kernel, disk, .. }: &Board, spec: &DiskSpec) -> Result<String> {
+    let given = kernel.cmdline.trim();
+    let says_root = given.split_whitespace().any(|word| word.starts_with("root="));
+    // Every board has a root partition: the reading of its profile sees to that.
+    let Some(root) = disk.holding(Holds::Root).filter(|_| !says_root) else {
+        return Ok(given.to_string());
+    };
+    let partuuid = spec.partuuid(&root.name)?;
+    let kind = match &root.fill {
+        Fill::Filesystem { kind, .. } => kind.writer().name(),
+        Fill::Raw(_) | Fill::Empty => "auto",
+    };
+    let line = format!("{given} root=PARTUUID={partuuid} rootfstype={kind} rootwait");
+    Ok(line.trim().to_string())
 }
 
 /// Why the image stage has to run, as far as that is known before the stages it builds on have run.
@@ -214,7 +232,7 @@ impl<'a> Job<'a> {
         let Board { name: board_name, disk: board, .. } = &self.options.board;
         let given = super::disk::Inputs { seed, firmware: &firmware, epoch: self.epoch };
         let bare = super::disk::spec(board, &given, &mut |_| Ok(None))?;
-        let cmdline = self.cmdline(&bare)?;
+        let cmdline = cmdline(&self.options.board, &bare)?;
         let rootfs::Rootfs { tree: mut root, packages } = rootfs::assemble(&self.layers())?;
         // Without a partition of its own, what the boot loader reads is in /boot of the root filesystem.
         let boot = if board.holding(Holds::Boot).is_some() {
@@ -291,24 +309,6 @@ impl<'a> Job<'a> {
         self.stamp().write(&self.stamped(), &outputs)?;
         let files = outputs.into_iter().filter(|file| *file != self.options.workdir.image()).collect();
         Ok(Written { size, mapped, files })
-    }
-
-    /// The kernel command line: the profile's, and where the root filesystem is unless that says it.
-    fn cmdline(&self, spec: &DiskSpec) -> Result<String> {
-        let Board { kernel, disk, .. } = &self.options.board;
-        let given = kernel.cmdline.trim();
-        let says_root = given.split_whitespace().any(|word| word.starts_with("root="));
-        // Every board has a root partition: the reading of its profile sees to that.
-        let Some(root) = disk.holding(Holds::Root).filter(|_| !says_root) else {
-            return Ok(given.to_string());
-        };
-        let partuuid = spec.partuuid(&root.name)?;
-        let kind = match &root.fill {
-            Fill::Filesystem { kind, .. } => kind.writer().name(),
-            Fill::Raw(_) | Fill::Empty => "auto",
-        };
-        let line = format!("{given} root=PARTUUID={partuuid} rootfstype={kind} rootwait");
-        Ok(line.trim().to_string())
     }
 
     /// What the boot loader reads, into the directory `at` of a tree.
