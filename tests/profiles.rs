@@ -260,6 +260,14 @@ mod profile {
     }
 
     #[test]
+    fn a_description_is_one_line() {
+        let project = Project::new();
+        project.edit("boards/acme.toml", "\"Acme evaluation board\"", "\"Acme\\n\\u001b[31mboard\"");
+        let list = project.run(&["boards", "list"]).ok().stdout;
+        assert!(list.lines().any(|line| line.ends_with(" Acme  [31mboard")), "{list:?}");
+    }
+
+    #[test]
     fn a_root_without_a_name() {
         let project = Project::new();
         project.write(

@@ -75,7 +75,8 @@ pub fn resolve(loaded: Loaded, variant: Option<&str>, dirs: &DataDirs) -> Result
     })?;
     let board = Board {
         deploy,
-        description: raw.description.unwrap_or_default(),
+        // It goes to terminals, as one line.
+        description: raw.description.unwrap_or_default().trim().replace(char::is_control, " "),
         arch: arch.value,
         toolchain,
         kernel,
