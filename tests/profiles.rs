@@ -405,6 +405,28 @@ mod profile {
     }
 
     #[test]
+    fn types_that_a_table_has_for_itself() {
+        let hint = "write what the partition holds: a name such as `linux`, or a code such as `0x83`";
+        refused(
+            "type = \"esp\"",
+            "type = \"0x00\"",
+            &format!(
+                "error: `0x00` is the type of an empty entry\n  \
+                 --> boards/acme.toml:21:8\n   |\n21 | type = \"0x00\"\n   |        ^^^^^^ here\n\nhint: {hint}\n"
+            ),
+        );
+        refused(
+            "type = \"esp\"",
+            "type = \"esp\"\nmbr-type = \"0xee\"",
+            &format!(
+                "error: `0xee` is the type of the entry that protects a GPT\n  \
+                 --> boards/acme.toml:22:12\n   |\n22 | mbr-type = \"0xee\"\n   |            ^^^^^^ here\n\n\
+                 hint: it is made with every GPT; {hint}\n"
+            ),
+        );
+    }
+
+    #[test]
     fn a_disk_that_is_too_small() {
         let project = Project::new();
         project.edit("boards/acme.toml", "table = \"gpt\"", "table = \"gpt\"\nsize = \"10M\"");

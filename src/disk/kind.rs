@@ -53,6 +53,12 @@ const SHORT: [(&str, &str); 8] = [
 /// Every name that sfdisk and genimage have.
 const TABLE: &str = include_str!("types.txt");
 
+/// MBR code of an entry without a partition.
+const EMPTY: u8 = 0x00;
+
+/// MBR code of the entry that covers a GPT.
+const PROTECTIVE: u8 = 0xEE;
+
 /// MBR codes of extended partitions: those are made for logical partitions, not declared.
 const EXTENDED: [u8; 3] = [0x05, 0x0F, 0x85];
 
@@ -66,7 +72,7 @@ pub struct PartitionType {
 
 impl PartitionType {
     /// Reads what a profile says: `esp`, `linux-root-arm64`, `0x0c`, a GUID, or a name that sfdisk or
-    /// genimage has for a type. Linux takes an MBR entry of type `0x00` for a partition like any other.
+    /// genimage has for a type.
     pub fn parse(text: &str) -> Result<Self> {
         let this = |mbr, gpt| Ok(PartitionType { text: text.to_string(), mbr, gpt });
         let name = SHORT.iter().find(|(short, _)| *short == text).map_or(text, |(_, name)| name);
@@ -74,10 +80,7 @@ impl PartitionType {
             return this(*mbr, *gpt);
         }
         if let Some(code) = text.strip_prefix("0x").and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            if EXTENDED.contains(&code) {
-                return Err(Error::usage(format!("`{text}` is the type of an extended partition"))
-                    .hint("say `logical = true` in the partitions inside it; it is made for them"));
-            }
+            check_code(text, code)?;
             return this(Some(code), None);
         }
         if let Ok(guid) = text.parse::<Uuid>()
@@ -139,6 +142,25 @@ impl PartitionType {
         Error::usage(format!("the partition type `{}` has no place in {table}", self.text))
             .hint(format!("write {other}"))
     }
+}
+
+/// Codes that a table has for itself. An entry of type 0 is a partition to Linux and none to U-Boot.
+fn check_code(text: &str, code: u8) -> Result<()> {
+    let (what, hint) = match code {
+        EMPTY => (
+            "an empty entry",
+            "write what the partition holds: a name such as `linux`, or a code such as `0x83`",
+        ),
+        PROTECTIVE => (
+            "the entry that protects a GPT",
+            "it is made with every GPT; write what the partition holds: a name such as `linux`, or a code such as `0x83`",
+        ),
+        code if EXTENDED.contains(&code) => {
+            ("an extended partition", "say `logical = true` in the partitions inside it; it is made for them")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::usage(format!("`{text}` is the type of {what}")).hint(hint))
 }
 
 /// Code or GUID, and names, of every row of [`TABLE`].
@@ -256,6 +278,21 @@ mod tests {
             PartitionType::parse("0x0f").unwrap_err().to_string(),
             "`0x0f` is the type of an extended partition\n\n\
              hint: say `logical = true` in the partitions inside it; it is made for them"
+        );
+        for empty in ["0x00", "0x0"] {
+            assert_eq!(
+                PartitionType::parse(empty).unwrap_err().to_string(),
+                format!(
+                    "`{empty}` is the type of an empty entry\n\n\
+                     hint: write what the partition holds: a name such as `linux`, or a code such as `0x83`"
+                )
+            );
+        }
+        assert_eq!(
+            PartitionType::parse("0xEE").unwrap_err().to_string(),
+            "`0xEE` is the type of the entry that protects a GPT\n\n\
+             hint: it is made with every GPT; write what the partition holds: a name such as `linux`, \
+             or a code such as `0x83`"
         );
         assert_eq!(
             PartitionType::parse("linux-rot-arm64").unwrap_err().to_string(),

@@ -51,8 +51,8 @@ pub struct Blob {
 pub struct Partition {
     /// Name.
     pub name: String,
-    /// Type as profiles write it.
-    pub kind: String,
+    /// Type as profiles write it; by default that of its content.
+    pub kind: Option<String>,
     /// Type in a hybrid MBR.
     pub mbr_kind: Option<String>,
     /// Filesystem.
@@ -181,7 +181,7 @@ impl Partition {
         out.push_str("\n[[disk.partition]]\n");
         let mut table = Table(out);
         table.text("name", Some(&self.name));
-        table.text("type", Some(&self.kind));
+        table.text("type", self.kind.as_deref());
         table.text("mbr-type", self.mbr_kind.as_deref());
         table.text("filesystem", self.filesystem);
         table.text("label", self.label.as_deref());

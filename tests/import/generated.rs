@@ -63,8 +63,13 @@ fn partition(random: &mut Random, out: &mut String, table: &str, index: u64, far
     if listed && random.chance(20) {
         let _ = writeln!(out, "    align = {}", random.pick(&["1M", "2M", "68K"]));
     }
-    if listed && matches!(table, "mbr" | "hybrid") && random.chance(60) {
-        let _ = writeln!(out, "    partition-type = {}", random.pick(&["0x83", "0xC", "130", "0xda"]));
+    if listed && matches!(table, "mbr" | "hybrid") {
+        if random.chance(60) {
+            let _ = writeln!(out, "    partition-type = {}", random.pick(&["0x83", "0xC", "130", "0xda"]));
+        } else if table == "mbr" {
+            // genimage's own would be that of an empty entry.
+            out.push_str("    partition-type = 0x83\n");
+        }
     }
     if listed && matches!(table, "gpt" | "hybrid") {
         if random.chance(40) {

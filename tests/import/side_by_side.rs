@@ -195,13 +195,26 @@ fn includes_and_replaced_sections() {
 
 #[test]
 fn types_that_nobody_said() {
-    same(
-        "image sdcard.img {
+    let case = Case::new();
+    let config = "image boot.fat { vfat { files = { \"env.bin\" } } size = 1M }
+        image sdcard.img {
             hdimage {}
             partition a { image = \"env.bin\" }
-            partition b { partition-type = 0x83 image = \"env.bin\" }
-        }",
-    );
+            partition b { image = \"boot.fat\" }
+        }";
+    let imported = case.import(config, None).unwrap();
+    let notes: Vec<&str> = imported.notes.iter().map(|note| note.text.as_str()).collect();
+    let note = |name| {
+        format!(
+            "`{name}` has no `partition-type`: genimage gives it that of an empty entry, bimg that of its content"
+        )
+    };
+    assert_eq!(notes, [note("a"), note("b")]);
+    let typed = config
+        .replace("partition a {", "partition a { partition-type = 0x83")
+        .replace("partition b {", "partition b { partition-type = 0x0c");
+    let theirs = case.genimage(&typed, "sdcard.img").unwrap();
+    compare(&case, config, &theirs, &imported);
 }
 
 #[test]

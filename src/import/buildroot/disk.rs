@@ -29,9 +29,6 @@ pub fn fill(
     roots(&mut layout, config, notes);
     boot(&mut layout, config, notes);
     loaders(&mut layout, config, uboot, notes);
-    for partition in layout.partitions.iter_mut().filter(|it| it.kind == "0x00") {
-        partition.kind = if partition.filesystem.is_some_and(is_fat) { "0x0c" } else { "0x83" }.into();
-    }
     let (blobs, missing) = blobs(std::mem::take(&mut layout.blobs), config, uboot, notes);
     layout.blobs = blobs;
     // Without its boot loader the rest must not move to the front.
@@ -68,7 +65,7 @@ fn roots(layout: &mut Layout, config: &Defconfig, notes: &mut Notes) {
         notes.at(config.origin("TARGET_ROOTFS_EXT2"), "no partition held the root filesystem: one is added");
         layout.partitions.push(Partition {
             name: "root".into(),
-            kind: if layout.table == "gpt" { "linux".into() } else { "0x83".into() },
+            kind: Some(if layout.table == "gpt" { "linux" } else { "0x83" }.to_string()),
             ..Partition::default()
         });
         found.push(layout.partitions.len() - 1);
@@ -113,7 +110,7 @@ fn boot(layout: &mut Layout, config: &Defconfig, notes: &mut Notes) {
             notes.at(config.origin("PACKAGE_RPI_FIRMWARE"), "no partition held the boot files: one is added");
             let boot = Partition {
                 name: "boot".into(),
-                kind: "0x0c".into(),
+                kind: Some("0x0c".into()),
                 filesystem: Some("vfat"),
                 content: Some("boot"),
                 size: Some(256 << 20),
@@ -247,7 +244,7 @@ fn blobs(
 pub fn default_layout(raspberry_pi: bool) -> Layout {
     let boot = Partition {
         name: "boot".into(),
-        kind: if raspberry_pi { "fat".into() } else { "esp".into() },
+        kind: Some(if raspberry_pi { "fat" } else { "esp" }.into()),
         filesystem: Some(if raspberry_pi { "fat32" } else { "vfat" }),
         content: Some("boot"),
         size: Some(256 << 20),
@@ -256,7 +253,7 @@ pub fn default_layout(raspberry_pi: bool) -> Layout {
     };
     let root = Partition {
         name: "root".into(),
-        kind: "linux".into(),
+        kind: Some("linux".into()),
         filesystem: Some("ext4"),
         content: Some("root"),
         room: Some(64 << 20),

@@ -2,6 +2,7 @@
 
 use super::config::{Config, Image, Part};
 use super::place::{self, Disk, Entry, GPT_LOCATION, Source, Table};
+use crate::disk::PartitionType;
 use crate::error::Result;
 use crate::import::{Blob, Layout, Notes, Partition};
 
@@ -67,17 +68,27 @@ impl Mapper<'_, '_> {
         let open = entry.offset.is_none() || (entry.size.is_none() && !part.rest);
         out.align = Some(entry.align).filter(|align| open && *align != self.align);
         if self.disk.table.has_gpt() {
-            out.kind = place::gpt_type(part)?;
+            out.kind = Some(place::gpt_type(part)?);
             out.attributes = part.attributes()?;
             out.uuid = match part.uuid {
                 Some(word) => place::uuid(word, "partition-uuid", self.notes)?,
                 None => None,
             };
-            if self.disk.table == Table::Hybrid && part.mbr_type != 0 {
-                out.mbr_kind = Some(format!("{:#04x}", part.mbr_type));
+            if self.disk.table == Table::Hybrid {
+                out.mbr_kind = mbr_type(part)?;
             }
         } else {
-            out.kind = format!("{:#04x}", part.mbr_type);
+            out.kind = mbr_type(part)?;
+            if out.kind.is_none() {
+                self.notes.add(
+                    part.place(),
+                    format!(
+                        "`{}` has no `partition-type`: genimage gives it that of an empty entry, \
+                         bimg that of its content",
+                        out.name.escape_debug()
+                    ),
+                );
+            }
         }
         match &entry.source {
             Source::Nothing => {}
@@ -363,6 +374,16 @@ impl Mapper<'_, '_> {
             }
         }
     }
+}
+
+/// The MBR type of a partition, as profiles write it, if it has one.
+fn mbr_type(part: &Part<'_>) -> Result<Option<String>> {
+    if part.mbr_type == 0 {
+        return Ok(None);
+    }
+    let text = format!("{:#04x}", part.mbr_type);
+    PartitionType::parse(&text).map_err(|error| part.place().wrap(error))?;
+    Ok(Some(text))
 }
 
 /// Takes what bimg can say from the arguments of mkfs.fat, and returns the rest.
