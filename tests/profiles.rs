@@ -372,7 +372,7 @@ mod profile {
             "[[disk.blob]]\nname = \"spl\"\noffset = 0\nsize = 512\nfill = 0\n\n[rootfs]",
             "error: blob `spl` and the MBR overlap\n  caused by: blob `spl` starts at 0 and has 512\n  \
              caused by: the MBR starts at 440 and has 72\n  caused by: declared at boards/acme.toml:34:8\n\n\
-             hint: blob `spl` can start at 512 or later; if its file holds nothing there, say `holes = [[440, 512]]`\n",
+             hint: blob `spl` can start at 17K or later; if its file holds nothing there, say `holes = [[440, 512]]`\n",
         );
         refused(
             "[rootfs]",

@@ -107,13 +107,13 @@ pub(super) fn check_overlaps(areas: &mut [Area]) -> Result<()> {
         if let [first, second] = pair
             && second.start < first.end
         {
-            return Err(overlap(first, second));
+            return Err(overlap(first, second, areas));
         }
     }
     Ok(())
 }
 
-fn overlap(first: &Area, second: &Area) -> Error {
+fn overlap(first: &Area, second: &Area, all: &[Area]) -> Error {
     let mut error = Error::usage(format!("{} and {} overlap", first.what, second.what))
         .caused_by(first.describe())
         .caused_by(second.describe());
@@ -122,9 +122,8 @@ fn overlap(first: &Area, second: &Area) -> Error {
     }
     // The table stays where it is; of two others the later one moves.
     let (mover, other) = if second.owner == Owner::Table { (first, second) } else { (second, first) };
-    // A partition is best moved to the next 4 KiB.
-    let after = if mover.owner == Owner::Partition { other.end.next_multiple_of(4096) } else { other.end };
-    let mut hint = format!("{} can start at {} or later", mover.what, exact(after));
+    let mut hint =
+        format!("{} can start at {} or later", mover.what, exact(free_from(mover, other.end, all)));
     if other.owner == Owner::Table && mover.owner == Owner::Blob {
         // Writing to a string cannot fail.
         let _ = if other.what == GPT && mover.start >= 2 * SECTOR {
@@ -141,6 +140,22 @@ fn overlap(first: &Area, second: &Area) -> Error {
         };
     }
     error.hint(hint)
+}
+
+/// Where the whole of it could start from `from` on and be in the way of nothing that has its place.
+fn free_from(mover: &Area, from: u64, all: &[Area]) -> u64 {
+    let is_partition = mover.owner == Owner::Partition;
+    // A partition lies behind the whole table, and best on 4 KiB.
+    let table = all.iter().filter(|area| is_partition && area.owner == Owner::Table);
+    let align = if is_partition { 4096 } else { 1 };
+    let mut start = table.map(|area| area.end).fold(from, u64::max).next_multiple_of(align);
+    // A partition and its EBR move together.
+    let others =
+        || all.iter().filter(|it| !it.what.ends_with(&mover.what) && !mover.what.ends_with(&it.what));
+    while let Some(area) = others().find(|it| it.start < start + mover.len && start < it.end) {
+        start = area.end.next_multiple_of(align);
+    }
+    start
 }
 
 /// A size without rounding, as a profile takes it: `8K`, `4M`, `1234`.

@@ -136,6 +136,21 @@ fn overlaps_name_both_and_what_to_declare() {
 }
 
 #[test]
+fn the_place_that_is_hinted_at_is_free() {
+    let hinted = |spec: &DiskSpec, hint: &str| {
+        assert_eq!(error(spec).split_once("\n\n").unwrap().1, format!("hint: {hint}"));
+    };
+    hinted(&disk(Table::Gpt, vec![empty("a", Some(0), M)]), "partition `a` can start at 20K or later");
+    hinted(&disk(Table::Mbr, vec![empty("a", Some(0), M)]), "partition `a` can start at 4K or later");
+    let moved = DiskSpec {
+        gpt_location: ByteSize(M),
+        ..disk(Table::Gpt, vec![empty("a", Some(0), M), empty("b", Some(2 * M), M)])
+    };
+    hinted(&moved, "partition `a` can start at 3M or later");
+    layout(&disk(Table::Gpt, vec![empty("a", Some(20 << 10), M)])).unwrap();
+}
+
+#[test]
 fn sizes_that_do_not_fit() {
     let mut root = filesystem("root", "linux", filesystem::Kind::Ext4, Some(tree(300, 70_001)));
     root.size = Size::Fixed(ByteSize::mib(16));
