@@ -72,6 +72,15 @@ mod names {
     }
 
     #[test]
+    fn a_profile_of_any_name() {
+        let project = Project::new();
+        for path in ["A.toml", "./My Board.toml"] {
+            std::fs::copy(project.path("boards/acme.toml"), project.path(path)).unwrap();
+            project.run(&["boards", "check", path]).ok();
+        }
+    }
+
+    #[test]
     fn an_unknown_kernel_variant() {
         let project = Project::new();
         let run = |variant: &str| project.run(&["build", "--board", "acme", "--kernel", variant]);

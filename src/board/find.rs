@@ -38,15 +38,14 @@ pub fn load(board: &str, dirs: &DataDirs) -> Result<Loaded> {
     let is_path = board.contains('/') || Path::new(board).extension().is_some_and(|ext| ext == "toml");
     let (name, file, base) = if is_path {
         let path = Path::new(board);
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        check_name(name, board)?;
+        let name = name_of(path);
         let file = read_host(path, &format!("boards/{name}.toml")).map_err(|error| {
             error.into_usage().hint("`bimg boards list` shows the boards that need no path")
         })?;
         let base = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        (name.to_string(), file, Some(base.to_owned()))
+        (name, file, Some(base.to_owned()))
     } else {
-        check_name(board, board)?;
+        check_name(board)?;
         let Some(file) = dirs.find(&format!("boards/{board}.toml"))? else {
             return Err(unknown(board, &names(dirs)?));
         };
@@ -58,14 +57,35 @@ pub fn load(board: &str, dirs: &DataDirs) -> Result<Loaded> {
     Ok(Loaded { name, shown, raw, files, base })
 }
 
-/// A board's name becomes a directory, a host name and a disk's GUID: nothing strange in it.
-fn check_name(name: &str, typed: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if starts_well && name.len() <= 64 && name.chars().all(plain) {
+/// Characters of a board's name. It becomes a directory, a host name and a disk's GUID: nothing strange in it.
+fn is_plain(c: char) -> bool {
+    starts_well(c) || "-_.".contains(c)
+}
+
+fn starts_well(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+/// Most characters of a board's name.
+const LONGEST: usize = 64;
+
+/// The name of a board given by path, whose file may be called anything: `My Board.toml` is `my-board`.
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name: String = stem
+        .trim_start_matches(|c| !starts_well(c))
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '-' })
+        .take(LONGEST)
+        .collect();
+    if name.is_empty() { "board".to_string() } else { name }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.starts_with(starts_well) && name.len() <= LONGEST && name.chars().all(is_plain) {
         return Ok(());
     }
-    let shown: String = typed
+    let shown: String = name
         .chars()
         .map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() })
         .collect();
@@ -126,4 +146,26 @@ fn merge(
     }
     above.pop();
     Ok(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_file_gives_a_name() {
+        for (path, name) in [
+            ("boards/rpi4.toml", "rpi4"),
+            ("A.toml", "a"),
+            ("./My Board.toml", "my-board"),
+            ("../_x v1.2.toml", "x-v1.2"),
+            (".toml", "toml"),
+            ("ü.toml", "board"),
+            ("/", "board"),
+        ] {
+            assert_eq!(name_of(Path::new(path)), name, "{path}");
+            check_name(name).unwrap();
+        }
+        assert_eq!(name_of(Path::new(&"a".repeat(80))).len(), LONGEST);
+    }
 }
