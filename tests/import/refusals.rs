@@ -458,17 +458,19 @@ mod command {
         project.write(
             "y.cfg",
             "image r.ext2 { ext2 { features = x } size = 2M exec-post = \"sync\" }\n\
-             image sd.img { hdimage { disk-signature = 0x1a }\npartition r { image = r.ext2 partition-type = 0x83 } }\n",
+             image sd.img { hdimage { disk-signature = 0x1a } exec-pre = \"date\"\npartition r { image = r.ext2 partition-type = 0x83 } }\n",
         );
         let outcome = project.run(&["import", "genimage", "y.cfg"]).ok();
         assert_eq!(
             outcome.stderr,
-            "note: y.cfg:1: `exec-post` of `r.ext2` is left out: bimg runs no commands of a layout\n\
+            "note: y.cfg:2: `exec-pre` of `sd.img` is left out: bimg runs no commands of a layout\n\
+             note: y.cfg:1: `exec-post` of `r.ext2` is left out: bimg runs no commands of a layout\n\
              note: y.cfg:1: `features = x` of `r.ext2` is left out: bimg has features of its own\n"
         );
         assert_eq!(
             outcome.stdout,
             "# Disk layout of `sd.img`, from genimage's `y.cfg`.\n#\n# To look after by hand:\n\
+             # - `exec-pre` of `sd.img` is left out: bimg runs no commands of a layout\n\
              # - `exec-post` of `r.ext2` is left out: bimg runs no commands of a layout\n\
              # - `features = x` of `r.ext2` is left out: bimg has features of its own\n\n\
              [disk]\ntable = \"mbr\"\nalign = 512\nsignature = 0x0000001a\n\n\

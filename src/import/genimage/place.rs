@@ -117,7 +117,9 @@ pub enum Source<'a> {
 
 /// Lays out a disk image.
 pub fn place<'a>(config: &'a Config<'a>, image: &'a Image<'a>, notes: &mut Notes) -> Result<Disk<'a>> {
-    Placer { config, notes, depth: 0, count: 0 }.disk(image)
+    let mut placer = Placer { config, notes, depth: 0, count: 0 };
+    placer.commands(image);
+    placer.disk(image)
 }
 
 struct Placer<'a, 'n> {
