@@ -436,6 +436,87 @@ mod profile {
     }
 
     #[test]
+    fn names_labels_and_sizes_that_no_tool_takes() {
+        refused(
+            "name = \"root\"",
+            "name = \"\"",
+            "error: the name of a partition is empty\n  \
+             --> boards/acme.toml:28:8\n   |\n28 | name = \"\"\n   |        ^^ this one\n\n\
+             hint: name it by what it is for\n",
+        );
+        refused(
+            "name = \"root\"",
+            "name = \"a\\u001bb\"",
+            "error: the partition name `a\\u{1b}b` holds a control character\n  \
+             --> boards/acme.toml:28:8\n   |\n28 | name = \"a\\u001bb\"\n   |        ^^^^^^^^^^ this one\n\n\
+             hint: a name is letters, digits and signs on one line\n",
+        );
+        refused(
+            "filesystem = \"ext4\"",
+            "filesystem = \"ext4\"\nlabel = \"a\\u0000\"",
+            "error: the label of partition `root` holds a NUL\n  \
+             --> boards/acme.toml:30:9\n   |\n30 | label = \"a\\u0000\"\n   |         ^^^^^^^^^ said here\n\n\
+             hint: a filesystem's label ends at a NUL\n",
+        );
+        let blob = |lines: &str| format!("[[disk.blob]]\n{lines}\n\n[rootfs]");
+        refused(
+            "[rootfs]",
+            "[[disk.partition]]\nname = \"data\"\nsize = \"1M\"\nlabel = \"data\"\n\n[rootfs]",
+            "error: partition `data` has a label but no filesystem\n  \
+             --> boards/acme.toml:36:9\n   |\n36 | label = \"data\"\n   |         ^^^^^^ said here\n\n\
+             hint: leave `label` out, or add a `filesystem`\n",
+        );
+        refused(
+            "[rootfs]",
+            &blob("name = \"spl\"\noffset = \"32K\"\nfill = 0\nsize = 0"),
+            "error: blob `spl` cannot have a size of 0\n  \
+             --> boards/acme.toml:37:8\n   |\n37 | size = 0\n   |        ^ said here\n\n\
+             hint: leave `size` out, and it is that of the file\n",
+        );
+        refused(
+            "[rootfs]",
+            &blob("name = \"spl\"\noffset = 0\nfile = \"spl\"\nholes = [[440, 512, 513]]"),
+            "error: `boards/acme.toml` is not a valid profile\n  \
+             caused by: a hole is two numbers: its first byte and its end\n  \
+             --> boards/acme.toml:37:9\n   |\n37 | holes = [[440, 512, 513]]\n   |         ^^^^^^^^^^^^^^^^^ here\n",
+        );
+        let spl = "name = \"spl\"\noffset = \"32K\"\nfill = 0\nsize = 512";
+        refused(
+            "[rootfs]",
+            &blob(&format!("{spl}\n[[disk.blob]]\n{spl}")),
+            "error: two blobs are called `spl`\n  \
+             --> boards/acme.toml:39:8\n   |\n39 | name = \"spl\"\n   |        ^^^^^ the second one\n\n\
+             hint: give each blob a name of its own\n",
+        );
+    }
+
+    #[test]
+    fn uuids_that_tell_nothing_apart() {
+        refused(
+            "room = \"4M\"",
+            "room = \"4M\"\nuuid = \"00000000-0000-0000-0000-000000000000\"",
+            "error: the UUID of partition `root` is the nil one\n  \
+             --> boards/acme.toml:32:8\n   |\n32 | uuid = \"00000000-0000-0000-0000-000000000000\"\n   |        \
+             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ said here\n\n\
+             hint: that one stands for none; leave `uuid` out and one is derived\n",
+        );
+        let project = Project::new();
+        let uuid = "0fc63daf-8483-4772-8e79-3d69d8477d01";
+        for (from, uuid) in [("bootable = true", uuid), ("room = \"4M\"", &uuid.to_uppercase())] {
+            project.edit("boards/acme.toml", from, &format!("{from}\nuuid = \"{uuid}\""));
+        }
+        let expected = "error: partition `boot` and partition `root` have the same UUID\n  \
+             --> boards/acme.toml:33:8\n   |\n33 | uuid = \"0FC63DAF-8483-4772-8E79-3D69D8477D01\"\n   |        \
+             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ the second one\n\n\
+             hint: give each a UUID of its own, or leave `uuid` out and one is derived\n";
+        for command in [&["plan", "--board", "acme"][..], &["assemble", "acme", "--output", "x.img"]] {
+            assert_fails(&project.run(command), 2, expected);
+        }
+        let check = project.run(&["boards", "check", "acme"]);
+        assert_fails(&check, 2, &format!("{expected}error: 1 of 1 profiles cannot be used\n"));
+    }
+
+    #[test]
     fn a_disk_that_is_too_small() {
         let project = Project::new();
         project.edit("boards/acme.toml", "table = \"gpt\"", "table = \"gpt\"\nsize = \"10M\"");

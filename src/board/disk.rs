@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use super::raw::{Content, Filesystem, PartitionSize, RawBlob, RawDisk, RawPartition};
 use super::resolve::Context;
 use super::text::{At, Place};
@@ -25,7 +27,9 @@ pub fn resolve(raw: RawDisk, firmware: &Firmware, cx: &Context<'_>) -> Result<Di
     }
     let mut partitions: Vec<Partition> = Vec::new();
     let mut names = Vec::new();
-    for raw in raw.partition.unwrap_or_default() {
+    let declared = raw.partition.unwrap_or_default();
+    check_uuids(&declared)?;
+    for raw in declared {
         let place = raw.place.clone();
         names.push(raw.name.place.clone());
         let partition = partition(raw.value, table, firmware, cx)?;
@@ -36,12 +40,17 @@ pub fn resolve(raw: RawDisk, firmware: &Firmware, cx: &Context<'_>) -> Result<Di
         }
         partitions.push(partition);
     }
-    let blobs: Vec<Blob> = raw
-        .blob
-        .unwrap_or_default()
-        .into_iter()
-        .map(|raw| blob(raw.value, &partitions, firmware, cx))
-        .collect::<Result<_>>()?;
+    let mut blobs: Vec<Blob> = Vec::new();
+    for raw in raw.blob.unwrap_or_default() {
+        let place = raw.name.place.clone();
+        let blob = blob(raw.value, &partitions, firmware, cx)?;
+        if blobs.iter().any(|other| other.name == blob.name) {
+            return Err(place
+                .error(format!("two blobs are called `{}`", blob.name), "the second one")
+                .hint("give each blob a name of its own"));
+        }
+        blobs.push(blob);
+    }
     for (partition, place) in partitions.iter().zip(&names) {
         check_after(partition, place, &blobs)?;
     }
@@ -59,24 +68,52 @@ pub fn resolve(raw: RawDisk, firmware: &Firmware, cx: &Context<'_>) -> Result<Di
             "add `[[disk.partition]]`, or `extends` a profile that has it; `bimg boards schema` describes it",
         ));
     }
-    let uuid = raw.uuid.map(|uuid| {
-        uuid.value.parse().map_err(|_| {
-            uuid.place
-                .error(format!("`{}` is not a UUID", uuid.value), "said here")
-                .hint("a UUID looks like `0fc63daf-8483-4772-8e79-3d69d8477de4`")
-        })
-    });
     Ok(Disk {
         table,
         size: raw.size.map(|size| size.value),
         align: raw.align.map_or(DiskSpec::ALIGN, |align| align.value),
-        uuid: uuid.transpose()?,
+        uuid: raw.uuid.as_ref().map(|uuid| parse_uuid(uuid, "the disk")).transpose()?,
         signature: raw.signature.map(|signature| signature.value),
         gpt_location: raw.gpt_location.map_or(DiskSpec::GPT_LOCATION, |at| at.value),
         gpt_backup: raw.gpt_backup.is_none_or(|backup| backup.value),
         partitions,
         blobs,
     })
+}
+
+/// What tells partitions apart must not be the same for two of them.
+fn check_uuids(partitions: &[At<RawPartition>]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for raw in partitions {
+        let Some(uuid) = &raw.uuid else { continue };
+        let name = &raw.name.value;
+        let parsed = parse_uuid(uuid, &format!("partition `{}`", name.escape_debug()))?;
+        if let Some(other) = seen.insert(parsed, name) {
+            return Err(uuid
+                .place
+                .error(
+                    format!(
+                        "partition `{}` and partition `{}` have the same UUID",
+                        other.escape_debug(),
+                        name.escape_debug()
+                    ),
+                    "the second one",
+                )
+                .hint("give each a UUID of its own, or leave `uuid` out and one is derived"));
+        }
+    }
+    Ok(())
+}
+
+fn parse_uuid(uuid: &At<String>, owner: &str) -> Result<Uuid> {
+    let error = |what: String| uuid.place.error(what, "said here");
+    match uuid.value.parse::<Uuid>() {
+        Ok(parsed) if parsed.is_nil() => Err(error(format!("the UUID of {owner} is the nil one"))
+            .hint("that one stands for none; leave `uuid` out and one is derived")),
+        Ok(parsed) => Ok(parsed),
+        Err(_) => Err(error(format!("`{}` is not a UUID", uuid.value.escape_debug()))
+            .hint("a UUID looks like `0fc63daf-8483-4772-8e79-3d69d8477de4`")),
+    }
 }
 
 /// A whole board needs a root filesystem, and its boot chain a place that its boot loader reads.
@@ -115,6 +152,20 @@ fn check_after(partition: &Partition, place: &Place, blobs: &[Blob]) -> Result<(
     })
 }
 
+/// A name stands in messages, the one of a partition in the GPT as well.
+fn check_name(name: &At<String>, what: &str) -> Result<()> {
+    let error = |problem| name.place.error(problem, "this one");
+    if name.is_empty() {
+        return Err(error(format!("the name of a {what} is empty")).hint("name it by what it is for"));
+    }
+    if name.chars().any(char::is_control) {
+        let shown = name.escape_debug();
+        return Err(error(format!("the {what} name `{shown}` holds a control character"))
+            .hint("a name is letters, digits and signs on one line"));
+    }
+    Ok(())
+}
+
 fn check_align(at: &At<ByteSize>) -> Result<()> {
     if at.value.0 > 0 && at.value.0.is_multiple_of(512) {
         return Ok(());
@@ -127,6 +178,7 @@ fn check_align(at: &At<ByteSize>) -> Result<()> {
 
 fn partition(raw: RawPartition, table: Table, firmware: &Firmware, cx: &Context<'_>) -> Result<Partition> {
     let origin = raw.name.place.origin();
+    check_name(&raw.name, "partition")?;
     let name = raw.name.value.clone();
     let kind = raw.kind.as_ref().map_or_else(|| default_type(&raw), |kind| kind.value.clone());
     let kind = PartitionType::parse(&kind)
@@ -175,6 +227,18 @@ fn fill(raw: &RawPartition, firmware: &Firmware, cx: &Context<'_>) -> Result<Fil
             .place
             .error(format!("partition `{name}` cannot have a label"), "said here")
             .hint("a squashfs has none; leave `label` out"));
+    }
+    if let Some(label) = raw.label.as_ref().filter(|label| label.contains('\0')) {
+        return Err(label
+            .place
+            .error(format!("the label of partition `{name}` holds a NUL"), "said here")
+            .hint("a filesystem's label ends at a NUL"));
+    }
+    if let (None, Some(label)) = (&raw.filesystem, &raw.label) {
+        return Err(label
+            .place
+            .error(format!("partition `{name}` has a label but no filesystem"), "said here")
+            .hint("leave `label` out, or add a `filesystem`"));
     }
     match (&raw.filesystem, &raw.content, &raw.file) {
         (Some(filesystem), content, None) => Ok(Fill::Filesystem {
@@ -233,7 +297,13 @@ fn default_type(raw: &RawPartition) -> String {
 }
 
 fn blob(raw: RawBlob, partitions: &[Partition], firmware: &Firmware, cx: &Context<'_>) -> Result<Blob> {
+    check_name(&raw.name, "blob")?;
     let name = raw.name.value.clone();
+    if let Some(At { value: ByteSize(0), place }) = &raw.size {
+        return Err(place
+            .error(format!("blob `{name}` cannot have a size of 0"), "said here")
+            .hint("leave `size` out, and it is that of the file"));
+    }
     if raw.file.is_none() && (raw.size.is_none() || raw.fill.is_none()) {
         return Err(raw
             .name

@@ -333,8 +333,17 @@ pub struct RawBlob {
     /// Byte that everything behind the file reads as, up to `size`, e.g. `0xff`.
     pub fill: Option<At<u8>>,
     /// Ranges of it that others may cover, e.g. the partition table: first byte and end, `[[440, 512]]`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "pairs")]
     pub holes: Vec<(ByteSize, ByteSize)>,
+}
+
+/// Pairs of sizes: serde's own pair passes over a third number.
+fn pairs<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(ByteSize, ByteSize)>, D::Error> {
+    let pair = |hole: Vec<ByteSize>| match hole.as_slice() {
+        [start, end] => Ok((*start, *end)),
+        _ => Err(serde::de::Error::custom("a hole is two numbers: its first byte and its end")),
+    };
+    Vec::<Vec<ByteSize>>::deserialize(deserializer)?.into_iter().map(pair).collect()
 }
 
 /// Lays `self` over `base`: what `self` says wins, tables merge, everything else is replaced.
