@@ -194,6 +194,28 @@ fn includes_and_replaced_sections() {
 }
 
 #[test]
+fn a_boot_flag_of_a_logical_partition() {
+    let case = Case::new();
+    let config = "image sdcard.img {
+            hdimage { extended-partition = 2 disk-signature = 0x12345678 }
+            partition a { partition-type = 0x83 image = \"env.bin\" }
+            partition b { partition-type = 0x83 image = \"env.bin\" bootable = true }
+        }";
+    let theirs = case.genimage(config, "sdcard.img").unwrap();
+    let flagged = |path: &Path| dump(path, config).matches("bootable").count();
+    assert_eq!(flagged(&theirs), 1);
+    let imported = case.import(config, None).unwrap();
+    let notes: Vec<&str> = imported.notes.iter().map(|note| note.text.as_str()).collect();
+    assert_eq!(
+        notes,
+        [
+            "`bootable` of `b` is left out: genimage marks no logical partition, but the extended one when the first in it \
+          says so"
+        ]
+    );
+}
+
+#[test]
 fn types_that_nobody_said() {
     let case = Case::new();
     let config = "image boot.fat { vfat { files = { \"env.bin\" } } size = 1M }

@@ -61,6 +61,16 @@ impl Mapper<'_, '_> {
             bootable: part.bootable && !entry.logical,
             ..Partition::default()
         };
+        if part.bootable && entry.logical {
+            self.notes.add(
+                part.place(),
+                format!(
+                    "`bootable` of `{}` is left out: genimage marks no logical partition, but the extended one when the \
+                     first in it says so",
+                    out.name.escape_debug()
+                ),
+            );
+        }
         if entry.offset.is_none() {
             out.after = self.behind(entry.size);
             self.behind = self.layout.blobs.len();
