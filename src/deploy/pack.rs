@@ -103,11 +103,13 @@ impl Packing {
 
     /// Packs everything from `input`.
     fn pack(self, input: &mut impl Read, output: impl Write, slow: impl Fn() -> bool) -> io::Result<()> {
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
         match self {
-            Packing::Gzip => disk::gz(input, output, threads, || {
-                if slow() { Compression::default() } else { Compression::fast() }
-            }),
+            Packing::Gzip => {
+                let threads = std::thread::available_parallelism().map_or(2, usize::from);
+                disk::gz(input, output, threads, || {
+                    if slow() { Compression::default() } else { Compression::fast() }
+                })
+            }
             Packing::Zstd => frames(input, output, || if slow() { 9 } else { 1 }),
         }
     }

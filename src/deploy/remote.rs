@@ -136,10 +136,18 @@ impl Remote {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_string();
         let error = Error::new(format!("{}: cannot {what}", self.session.host()));
         Err(if output.status.code() == Some(DIED) && !words.is_empty() {
+            let (words, hint) = match words.rsplit_once("\nhint: ") {
+                Some((words, hint)) => (words, Some(hint)),
+                None => (words.as_str(), None),
+            };
             // What a program said before is why.
-            let (before, last) = words.rsplit_once('\n').unwrap_or(("", &words));
+            let (before, last) = words.rsplit_once('\n').unwrap_or(("", words));
             let error = error.caused_by(last);
-            if before.is_empty() { error } else { error.caused_by(tail(before, 1)) }
+            let error = if before.is_empty() { error } else { error.caused_by(tail(before, 1)) };
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
         } else if words.is_empty() {
             error.caused_by(format!("its shell ended with status {}", output.status.code().unwrap_or(-1)))
         } else {

@@ -220,17 +220,6 @@ impl Transfer<'_> {
                 },
             )
             .map(drop)
-            .map_err(|error| {
-                let stays =
-                    |cause: &str| Some(cause.split_once(" is mounted read-only and stays so")?.0.to_string());
-                let at = error.chain().find_map(stays);
-                match at {
-                    Some(at) => error.hint(format!(
-                        "`mount -o remount,rw {at}` on the board says more; a card may have a lock switch"
-                    )),
-                    None => error,
-                }
-            })
     }
 
     fn chosen<'b>(&'b self, half: impl Fn(&&Entry) -> bool + 'b) -> impl Iterator<Item = &'b Entry> {

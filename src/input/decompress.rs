@@ -87,79 +87,71 @@ pub fn decompress(reader: impl Read + Send + 'static) -> io::Result<(Format, Box
     let format = Format::detect(reader.fill_buf()?);
     let plain: Box<dyn Read + Send> = match format {
         Format::Raw => Box::new(reader),
-        Format::Xz => Box::new(Xz::new(reader)?),
+        Format::Xz => Box::new(Members(Some(xz(reader)?))),
         Format::Zstd => Box::new(zstd::Decoder::with_buffer(reader)?),
-        Format::Gz => Box::new(Gz { decoder: Some(GzDecoder::new(reader)) }),
+        Format::Gz => Box::new(Members(Some(GzDecoder::new(reader)))),
         Format::Bz2 => Box::new(Bzip2::start(reader)?),
     };
     Ok((format, plain))
 }
 
-/// All members of a gzip file. As `gzip` does it, zeros and whatever else follows the last one are passed over: OpenWrt
-/// appends metadata and a signature.
-struct Gz<R> {
-    /// Gone once the file has ended.
-    decoder: Option<GzDecoder<R>>,
+/// Decoders that end with their member or stream, one after the other to the end of the file.
+struct Members<D>(Option<D>);
+
+/// A decoder of one of them.
+trait Member: Read + Sized {
+    /// The decoder of the next one, if there is one.
+    fn next(self) -> io::Result<Option<Self>>;
 }
 
-impl<R: BufRead> Read for Gz<R> {
+impl<D: Member> Read for Members<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        while let Some(decoder) = &mut self.decoder {
+        while let Some(decoder) = &mut self.0 {
             let n = decoder.read(buffer)?;
             if n > 0 {
                 return Ok(n);
             }
-            let Some(mut reader) = self.decoder.take().map(GzDecoder::into_inner) else { break };
-            match reader.fill_buf()?.first() {
-                // A member, or a damaged one.
-                Some(0x1f) => self.decoder = Some(GzDecoder::new(reader)),
-                // To the end: the file may have a digest.
-                Some(_) => drop(io::copy(&mut reader, &mut io::sink())?),
-                None => {}
-            }
+            self.0 = self.0.take().map(Member::next).transpose()?.flatten();
         }
         Ok(0)
     }
 }
 
-/// All streams of an xz file: the threaded decoder of liblzma ends with the first.
-struct Xz<R> {
-    /// Gone once the file has ended.
-    decoder: Option<XzDecoder<R>>,
-}
-
-impl<R: BufRead> Xz<R> {
-    fn new(reader: R) -> io::Result<Self> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-        let stream = MtStreamBuilder::new()
-            .threads(threads)
-            .memlimit_threading(XZ_THREADING)
-            .memlimit_stop(MEMORY)
-            .decoder()?;
-        Ok(Xz { decoder: Some(XzDecoder::new_stream(reader, stream)) })
+/// As `gzip` does it, zeros and whatever else follows the last member are passed over: OpenWrt appends metadata and a
+/// signature.
+impl<R: BufRead> Member for GzDecoder<R> {
+    fn next(self) -> io::Result<Option<Self>> {
+        let mut reader = self.into_inner();
+        match reader.fill_buf()?.first() {
+            // A member, or a damaged one.
+            Some(0x1f) => return Ok(Some(GzDecoder::new(reader))),
+            // To the end: the file may have a digest.
+            Some(_) => drop(io::copy(&mut reader, &mut io::sink())?),
+            None => {}
+        }
+        Ok(None)
     }
 }
 
-impl<R: BufRead> Read for Xz<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        while let Some(decoder) = &mut self.decoder {
-            let n = decoder.read(buffer)?;
-            if n > 0 {
-                return Ok(n);
-            }
-            let Some(mut reader) = self.decoder.take().map(XzDecoder::into_inner) else { break };
-            if skip_padding(&mut reader)? {
-                *self = Xz::new(reader)?;
-            }
-        }
-        Ok(0)
+/// The threaded decoder of liblzma ends with the first stream.
+impl<R: BufRead> Member for XzDecoder<R> {
+    fn next(self) -> io::Result<Option<Self>> {
+        let mut reader = self.into_inner();
+        if skip_padding(&mut reader)? { xz(reader).map(Some) } else { Ok(None) }
     }
+}
+
+fn xz<R: BufRead>(reader: R) -> io::Result<XzDecoder<R>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    let stream = MtStreamBuilder::new()
+        .threads(threads)
+        .memlimit_threading(XZ_THREADING)
+        .memlimit_stop(MEMORY)
+        .decoder()?;
+    Ok(XzDecoder::new_stream(reader, stream))
 }
 
 /// Skips stream padding: zeros, a multiple of four of them. True when another stream follows.

@@ -40,6 +40,15 @@ impl Origin {
         }
     }
 
+    /// True for a pipe or a device that yields its bytes once; it is there.
+    pub fn is_stream(&self) -> bool {
+        match self {
+            Origin::File(path) => path.exists() && !path.is_dir() && !self.repeatable(),
+            Origin::Stdin => true,
+            Origin::Url(_) => false,
+        }
+    }
+
     /// The same place with `suffix` behind the name; standard input has none.
     pub fn beside(&self, suffix: &str) -> Option<Origin> {
         match self {

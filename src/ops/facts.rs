@@ -169,7 +169,6 @@ pub fn plan(options: &BuildOptions, progress: &dyn Progress) -> Result<Plan> {
 }
 
 fn disk_rows(board: &Board) -> Result<Vec<DiskRow>> {
-    image::check_layout(board)?;
     let layout = image::provisional_layout(board)?;
     let mut rows: Vec<DiskRow> = board
         .disk
@@ -334,7 +333,6 @@ pub fn examine(
         disk.push(Room { dir: workdir.build_dir().to_owned(), bytes: kernel_room(board, has_objects) });
     }
     if until == Stage::Image {
-        image::check_layout(board)?;
         let size = image::provisional_layout(board)?.size;
         disk.push(Room { dir: workdir.out_dir(), bytes: size });
     }

@@ -144,8 +144,7 @@ fn size_of(origin: &Origin) -> Result<Option<ByteSize>> {
             .caused_by("images come from files, standard input (`-`), `http://` and `https://`"));
     }
     // A pipe can be opened once.
-    let is_pipe = path.exists() && !path.is_dir() && !origin.repeatable();
-    if is_pipe { Ok(None) } else { Ok(Input::open(origin)?.size().map(ByteSize)) }
+    if origin.is_stream() { Ok(None) } else { Ok(Input::open(origin)?.size().map(ByteSize)) }
 }
 
 /// Refuses what may not be written to, and asks about the rest.

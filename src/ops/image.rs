@@ -51,20 +51,18 @@ pub struct Job<'a> {
     inputs: Inputs,
 }
 
-/// Partitions and blobs with sizes only: for `bimg plan`, and to know how much room an image takes.
+/// Partitions and blobs with sizes only: for `bimg plan`, and to know how much room an image takes. Finds overlaps and
+/// impossible sizes as far as they are known without any content, and a root that cannot be named.
 pub fn provisional_layout(board: &Board) -> Result<Layout> {
-    disk::layout(&super::disk::spec(&board.disk, &provisional(), &mut |_| Ok(None))?)
+    let spec = super::disk::spec(&board.disk, &provisional(), &mut |_| Ok(None))?;
+    let layout = disk::layout(&spec)?;
+    cmdline(board, &spec)?;
+    Ok(layout)
 }
 
 fn provisional() -> super::disk::Inputs<'static> {
     static NONE: BTreeMap<String, Firmware> = BTreeMap::new();
     super::disk::Inputs { seed: Digest::of(b""), firmware: &NONE, epoch: Timestamp::default() }
-}
-
-/// Finds overlaps and impossible sizes, as far as they are known without any content, and a root that cannot be named.
-pub fn check_layout(board: &Board) -> Result<()> {
-    provisional_layout(board)?;
-    cmdline(board, &super::disk::spec(&board.disk, &provisional(), &mut |_| Ok(None))?).map(drop)
 }
 
 /// The kernel command line: the profile's, and where the root filesystem is unless that says it.

@@ -175,7 +175,7 @@ pub enum Keys {
 
 /// Checks an image, and what lies beside it.
 pub fn verify(path: &Path, keys: &Keys, progress: &dyn Progress) -> Result<Vec<Check>> {
-    if path.exists() && !path.is_dir() && !Origin::File(path.to_owned()).repeatable() {
+    if Origin::File(path.to_owned()).is_stream() {
         return Err(Error::usage(format!("cannot verify `{}`", path.display()))
             .caused_by("it can be read only once, and this takes twice")
             .hint("save it to a file first"));

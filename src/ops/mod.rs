@@ -38,7 +38,7 @@ pub use doctor::doctor;
 pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;
 pub use flash::{FlashOptions, Flashed, drives, flash};
-pub use image::check_layout;
+pub use image::provisional_layout;
 pub use image_file::{Compared, Keys, Listed, Place, cat, diff, extract, inspect, list, verify};
 pub use import::{Target, import_buildroot, import_genimage};
 pub use make::make;

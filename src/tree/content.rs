@@ -48,9 +48,8 @@ pub struct Extent {
 impl Content {
     /// A whole host file, which must be readable; its bytes are read when a writer asks.
     pub fn whole(path: &Path) -> Result<Self> {
-        fsx::regular(path)?;
-        let meta = File::open(path).and_then(|file| file.metadata());
-        let len = meta.map_err(|cause| fsx::io_error("read", path, &cause))?.len();
+        let len = fsx::regular(path)?;
+        File::open(path).map_err(|cause| fsx::io_error("read", path, &cause))?;
         Ok(Content::Range { file: Arc::new(path.to_owned()), offset: 0, len })
     }
 

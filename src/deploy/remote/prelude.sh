@@ -6,8 +6,10 @@ run=/run
 [ -d $run ] && [ -w $run ] || run=/tmp
 run=$run/bimg
 
+# Ends with a reason, and perhaps a hint.
 die() {
-	echo "$*" >&2
+	echo "$1" >&2
+	[ -z "${2-}" ] || echo "hint: $2" >&2
 	exit 9
 }
 
@@ -70,7 +72,8 @@ boot_open() {
 		boot_undo=umount
 	elif [ "$1" = rw ] && [ -n "$boot_ro" ]; then
 		mount -o remount,rw "$boot_at" 2>"$run/error" ||
-			die "$boot_at is mounted read-only and stays so: $(tail -n 1 "$run/error")"
+			die "$boot_at is mounted read-only and stays so: $(tail -n 1 "$run/error")" \
+				"\`mount -o remount,rw $boot_at\` on the board says more; a card may have a lock switch"
 		boot_undo=ro
 	fi
 }
