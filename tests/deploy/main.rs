@@ -4,6 +4,7 @@
 
 mod bench;
 mod board;
+mod boot;
 #[path = "../common/mod.rs"]
 mod common;
 mod cut;
@@ -16,5 +17,4 @@ mod refusals;
 mod scripts;
 mod stopped;
 mod transfer;
-mod trial;
 mod wire;
