@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bimg::arch::Arch;
-use bimg::boot::{self, BootFile, BootInput, BootSpec, ChainName, SlotId, SlotState};
+use bimg::boot::{self, BootFile, BootInput, BootSpec, ChainName, SlotDirs, SlotId, SlotState};
 use bimg::exec::Cmd;
 use bimg::fsx;
 use bimg::tree::Content;
@@ -122,7 +122,7 @@ impl Board {
             epoch: 0,
             firmware: &firmware,
         };
-        chain.slots().unwrap().files(&input, &slot(id), "trial").unwrap()
+        chain.slots().unwrap().files(&input, &SlotDirs { id: slot(id), kernel: slot(id) }, "trial").unwrap()
     }
 
     fn say(&self, state: &SlotState) {
@@ -275,7 +275,7 @@ fn trial(board: &Board) {
 /// What cannot be started is passed over in the same boot.
 fn passes_over(board: &Board) {
     let garbage: Vec<u8> = (0..4096u32).map(|i| (i * 167 + i / 256) as u8).collect();
-    board.put(&format!("bimg/{NEW}/Image"), &garbage);
+    board.put(&format!("bimg/kernels/{NEW}/Image"), &garbage);
     board.say(&state(Some(OLD), Some(NEW)));
     let console = board.boots(OLD);
     assert!(console.contains("bimg: the trial does not start"), "{console}");
@@ -292,7 +292,7 @@ fn passes_over(board: &Board) {
     board.say(&state(Some("cccccccccccc"), Some("dddddddddddd")));
     let console = board.boots("image");
     assert!(console.contains("bimg: the default does not start"), "{console}");
-    board.remove(&format!("bimg/{OLD}/Image"));
+    board.remove(&format!("bimg/kernels/{OLD}/Image"));
     board.say(&state(Some(OLD), None));
     board.boots("image");
 }

@@ -28,7 +28,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use firmware::{Firmware, FirmwareFile};
-pub use slots::{Once, SlotId, SlotState, Slots};
+pub use slots::{Once, SlotDirs, SlotId, SlotState, Slots};
 pub use spec::{BootSpec, ChainName};
 
 use crate::arch::Arch;

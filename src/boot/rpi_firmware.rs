@@ -12,7 +12,7 @@
 
 use std::fmt::Write;
 
-use super::slots::{self, Once, SlotId, SlotState, Slots};
+use super::slots::{self, Once, SlotDirs, SlotId, SlotState, Slots};
 use super::{
     BootChain, BootFile, BootInput, BootSpec, ChainName, Files, INITRAMFS, check_cmdline, file_name, firmware,
 };
@@ -70,10 +70,11 @@ impl BootChain for RpiFirmware<'_> {
 }
 
 impl Slots for RpiFirmware<'_> {
-    fn files(&self, input: &BootInput<'_>, id: &SlotId, trial_cmdline: &str) -> Result<Vec<BootFile>> {
+    fn files(&self, input: &BootInput<'_>, dirs: &SlotDirs, trial_cmdline: &str) -> Result<Vec<BootFile>> {
         check_cmdline(input)?;
         check_cmdline(&BootInput { cmdline: trial_cmdline.to_string(), ..input.clone() })?;
-        let dir = id.dir();
+        // `os_prefix` is one directory for all.
+        let dir = dirs.dir();
         let mut files = Files::default();
         self.put_payload(&mut files, input, &dir, trial_cmdline)?;
         if !input.overlays.is_empty() {

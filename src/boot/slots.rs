@@ -1,7 +1,8 @@
 //! Several kernels on one board: the image's own beside those that `bimg deploy` brought.
 //!
 //! A *deployment* is a kernel with its DTBs and command line in a directory of the boot partition,
-//! `bimg/ID/`. What is to be booted is said by state files of one sector each, made by the image
+//! `bimg/ID/`. Where the boot loader can read from any directory, what most deployments have in common, the kernel and its DTBs,
+//! lies in `bimg/kernels/KERNEL/`, named by its content, and is there once. What is to be booted is said by state files of one sector each, made by the image
 //! build and only ever overwritten in place: no cluster is allocated and no directory grows, so that a power cut
 //! leaves either the old sector or the new one, and a filesystem that is clean.
 //!
@@ -15,6 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{BootFile, BootInput};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// Bytes of a state file: the smallest thing that a disk writes as a whole.
@@ -27,6 +29,11 @@ pub const DIR: &str = "bimg";
 pub struct SlotId(String);
 
 impl SlotId {
+    /// Made from a hash of what it names.
+    pub fn of(digest: &Digest) -> Self {
+        SlotId(digest.to_string()[..12].to_string())
+    }
+
     /// Its digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -35,6 +42,33 @@ impl SlotId {
     /// Its directory, from the boot partition's root, with a `/` at the end.
     pub fn dir(&self) -> String {
         format!("{DIR}/{}/", self.0)
+    }
+}
+
+/// Where the files of a deployment lie on the boot partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotDirs {
+    /// The deployment.
+    pub id: SlotId,
+    /// The name of its kernel with DTBs, overlays and initramfs, made from their content.
+    pub kernel: SlotId,
+}
+
+impl SlotDirs {
+    /// Directories with names that no deployment has.
+    pub fn blank() -> Self {
+        let none = || SlotId("0".repeat(12));
+        SlotDirs { id: none(), kernel: none() }
+    }
+
+    /// Directory of what is its own, with a `/` at the end.
+    pub fn dir(&self) -> String {
+        self.id.dir()
+    }
+
+    /// Directory of what it may share with other deployments, with a `/` at the end.
+    pub fn kernel_dir(&self) -> String {
+        format!("{DIR}/kernels/{}/", self.kernel)
     }
 }
 
@@ -78,9 +112,9 @@ pub struct Once {
 
 /// A boot chain that tells kernels apart.
 pub trait Slots {
-    /// Boot files of a deployment, paths from the boot partition's root, all below [`SlotId::dir`]; sorted.
-    /// `input.cmdline` is for boots as the default, `trial_cmdline` for the trial.
-    fn files(&self, input: &BootInput<'_>, id: &SlotId, trial_cmdline: &str) -> Result<Vec<BootFile>>;
+    /// Boot files of a deployment, paths from the boot partition's root, all below [`SlotDirs::dir`] or
+    /// [`SlotDirs::kernel_dir`]; sorted. `input.cmdline` is for boots as the default, `trial_cmdline` for the trial.
+    fn files(&self, input: &BootInput<'_>, dirs: &SlotDirs, trial_cmdline: &str) -> Result<Vec<BootFile>>;
 
     /// State files that say `state`: path from the boot partition's root, and [`STATE_LEN`] bytes each. To be
     /// written in place and in this order; when power is lost between two of them, the default boots.

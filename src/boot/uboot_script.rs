@@ -7,8 +7,8 @@
 //!
 //! The script chooses, by the state file [`STATE`], among the trial, the default and the image's own kernel, in this
 //! order; one that cannot be started comes back and the next is tried. A deployment brings a script of its
-//! own for either way to boot it, `boot.scr` and `trial.scr`, with checksums as U-Boot scripts have them: what it
-//! needs is in its own directory, and none of the image's files ever changes.
+//! own for either way to boot it, `boot.scr` and `trial.scr`, with checksums as U-Boot scripts have them: they name what
+//! it needs, and neither a kernel that came with a deployment nor one of the image's files ever changes.
 //!
 //! A trial is taken away before it is started: one byte of the sector makes its line a comment, the sector is
 //! written where it is, and only what reads back as taken away lets the trial start. (2025.01 was seen to
@@ -17,7 +17,7 @@
 
 use std::fmt::Write;
 
-use super::slots::{self, SlotId, SlotState, Slots};
+use super::slots::{self, SlotDirs, SlotId, SlotState, Slots};
 use super::{
     BootChain, BootFile, BootInput, BootSpec, ChainName, Files, INITRAMFS, check_cmdline, file_name,
     firmware, rpi_firmware, uimage,
@@ -83,17 +83,18 @@ impl UbootScript<'_> {
 }
 
 impl Slots for UbootScript<'_> {
-    fn files(&self, input: &BootInput<'_>, id: &SlotId, trial_cmdline: &str) -> Result<Vec<BootFile>> {
-        let dir = id.dir();
+    fn files(&self, input: &BootInput<'_>, dirs: &SlotDirs, trial_cmdline: &str) -> Result<Vec<BootFile>> {
+        let (dir, kernel) = (dirs.dir(), dirs.kernel_dir());
         let mut files = Files::default();
         let trial = BootInput { cmdline: trial_cmdline.to_string(), ..input.clone() };
         for (name, input) in [("boot.scr", input), ("trial.scr", &trial)] {
             check_cmdline(input)?;
-            let text = format!("# Run by the image's boot.scr; made by bimg.\n{}", start(input, &dir, None)?);
-            let script = uimage::script(input.arch, &format!("bimg {id}"), input.epoch, &text)?;
+            let text =
+                format!("# Run by the image's boot.scr; made by bimg.\n{}", start(input, &kernel, None)?);
+            let script = uimage::script(input.arch, &format!("bimg {}", dirs.id), input.epoch, &text)?;
             files.put(&format!("{dir}{name}"), script)?;
         }
-        files.put_uboot_payload(input, &dir)?;
+        files.put_uboot_payload(input, &kernel)?;
         Ok(files.finish())
     }
 

@@ -46,6 +46,8 @@ pub struct Facts {
     pub state: BTreeMap<String, Vec<u8>>,
     /// Deployments by ID.
     pub deployments: BTreeMap<String, Deployment>,
+    /// Kernels on the boot partition that deployments share.
+    pub kernels: BTreeSet<SlotId>,
     /// What interrupted deploys and removals left: IDs.
     pub leftovers: BTreeSet<String>,
     /// How it can be sent files.
@@ -170,10 +172,10 @@ impl Facts {
                 deployment.line(key, value)?;
             }
             "base" => self.base.id = Some(text()),
-            "base-file" | "image" => {
+            "kernel" => drop(SlotId::from_str(value).map(|kernel| self.kernels.insert(kernel))),
+            "base-file" => {
                 let (hash, path) = value.split_once("  ")?;
-                let path = if key == "image" { format!("boot/{path}") } else { path.to_string() };
-                self.base.files.insert(path, digest(hash)?);
+                self.base.files.insert(path.to_string(), digest(hash)?);
             }
             _ => return None,
         }

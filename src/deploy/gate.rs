@@ -3,8 +3,9 @@
 use std::io::Read;
 
 use super::facts::Facts;
-use super::payload::{Built, Module, Payload};
+use super::payload::{Built, Module, Payload, in_boot};
 use super::remote::Remote;
+use super::transfer::Delta;
 use crate::arch::Arch;
 use crate::board::Board;
 use crate::boot::{Once, Slots};
@@ -117,12 +118,13 @@ fn check_compatible(board: &Board, dtbs: &[(String, Content)], facts: &Facts) ->
 }
 
 /// Room for what is going to be sent.
-pub fn check_room(payload: &Payload, facts: &Facts) -> Result<()> {
+pub fn check_room(payload: &Payload, delta: &Delta, facts: &Facts) -> Result<()> {
     let sum = |boot: bool| {
         payload
             .entries
             .iter()
-            .filter(|entry| entry.path.starts_with("boot/") == boot)
+            .filter(|entry| in_boot(&entry.path) == boot)
+            .filter(|entry| !delta.kernel_done || !entry.path.starts_with("kernel/"))
             // What the board has already is linked on the root filesystem, and copied on the boot partition.
             .filter(|entry| boot || facts.base.files.get(&entry.path) != Some(&entry.sha256))
             .map(|entry| entry.size.next_multiple_of(CLUSTER))

@@ -168,7 +168,7 @@ pub fn remove(remote: &Remote, facts: &Facts, slots: &dyn Slots, wanted: &str) -
             "deploy another kernel first",
         );
     }
-    remote.run("remove the deployment", include_str!("remote/remove.sh"), &[&id])?;
+    remote.run("remove the deployment", include_str!("remote/remove.sh"), &["", &id])?;
     Ok(id)
 }
 

@@ -13,7 +13,8 @@
 //! On the board, everything that a deployment has lies in directories of its own and is never changed:
 //!
 //! ```text
-//! BOOT/bimg/ID/            kernel, device trees, command line, on the filesystem of the boot loader
+//! BOOT/bimg/ID/            command line, on the filesystem of the boot loader
+//! BOOT/bimg/kernels/NAME/  kernel and device trees, shared by deployments (where the boot chain can; else in ID/ too)
 //! /lib/modules/.bimg/ID/   modules/, init (binds them over /lib/modules/RELEASE), files, info, stamp, good, log
 //! ```
 //!
@@ -34,8 +35,8 @@ pub mod transfer;
 pub mod trial;
 
 use std::cell::Cell;
+use std::iter;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -46,7 +47,7 @@ use self::remote::{Reach, Remote};
 use self::transfer::{Delta, Transfer};
 use self::trial::Trial;
 use crate::board::Board;
-use crate::boot::{self, BootInput, SlotId, SlotState, Slots};
+use crate::boot::{self, BootInput, SlotDirs, SlotState, Slots};
 use crate::error::{Error, Exit, Result};
 use crate::progress::Progress;
 use crate::ssh::{Host, Options, Staying};
@@ -228,8 +229,8 @@ impl One<'_> {
         let mut delta = Delta::default();
         if !there {
             let arrived = transfer::arrived(&remote, &payload, &facts)?;
-            delta = Delta::new(&payload, &facts.base.files, &arrived, facts.deployments.contains_key(&id));
-            gate::check_room(&payload, &facts)?;
+            delta = Delta::new(&payload, &facts, &arrived);
+            gate::check_room(&payload, &delta, &facts)?;
         }
         if self.job.dry_run {
             return Ok(self.deployed(&payload, Outcome::Planned, &delta, 0));
@@ -238,7 +239,8 @@ impl One<'_> {
             facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
         self.phase.set(TRANSFER);
         if !stale.is_empty() {
-            remote.run("remove what interrupted deploys left", include_str!("remote/remove.sh"), &stale)?;
+            let words: Vec<&str> = iter::once(payload.kernel.as_str()).chain(stale).collect();
+            remote.run("remove what interrupted deploys left", include_str!("remote/remove.sh"), &words)?;
         }
         if !there {
             let transfer = Transfer {
@@ -260,15 +262,12 @@ impl One<'_> {
         Ok(self.deployed(&payload, Outcome::Default, &delta, wire))
     }
 
-    /// Boot files of the image's kernel that may be taken over.
-    fn images(&self) -> Vec<String> {
-        let blank =
-            SlotId::from_str("000000000000").and_then(|id| self.reach.slots.files(&self.job.input, &id, ""));
-        blank
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|file| file.path.as_str().strip_prefix("bimg/000000000000/").map(str::to_string))
-            .collect()
+    /// Boot files of the image's kernel that may be taken over, with what they are called in a deployment.
+    fn images(&self) -> Vec<(String, String)> {
+        let dirs = SlotDirs::blank();
+        let files = self.reach.slots.files(&self.job.input, &dirs, "").unwrap_or_default();
+        let names = files.iter().filter_map(|file| payload::boot_path(file.path.as_str(), &dirs).ok());
+        names.filter_map(|name| Some((name.split_once('/')?.1.to_string(), name))).collect()
     }
 
     /// A part alone fits only the kernel that runs.
@@ -347,7 +346,8 @@ impl One<'_> {
                 return Ok(());
             }
             self.progress.note(&format!("{}: removing old deployments: {}", self.place.host, old.join(", ")));
-            remote.run("remove old deployments", include_str!("remote/remove.sh"), &old).map(drop)
+            let words: Vec<&str> = iter::once("").chain(old).collect();
+            remote.run("remove old deployments", include_str!("remote/remove.sh"), &words).map(drop)
         };
         if let Err(error) = prune() {
             self.progress.warn(&format!("old deployments stay: {}", error.one_line()));

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::facts::Facts;
 use super::{gate, target};
-use crate::boot::{BootInput, SlotId, Slots};
+use crate::boot::{BootInput, SlotDirs, SlotId, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -20,7 +19,7 @@ use crate::version::Version;
 /// One file of a deployment.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// `modules/...`, `boot/...`, or a name of the deployment's own.
+    /// `modules/...`, `boot/...`, `kernel/...` for boot files that deployments share, or a name of the deployment's own.
     pub path: String,
     /// Where its bytes are; `None` when the board has them already.
     pub content: Option<Content>,
@@ -170,8 +169,8 @@ impl Parts {
             "modules" => self.modules,
             // What holds a command line is made anew for each deployment.
             "boot" if ends(&[".scr", ".txt"]) => true,
-            "boot" if ends(&[".dtb", ".dtbo"]) => self.dtbs,
-            "boot" => self.kernel,
+            "boot" | "kernel" if ends(&[".dtb", ".dtbo"]) => self.dtbs,
+            "boot" | "kernel" => self.kernel,
             _ => true,
         }
     }
@@ -182,6 +181,8 @@ impl Parts {
 pub struct Payload {
     /// Its name.
     pub id: SlotId,
+    /// The name of what it may share with other deployments.
+    pub kernel: SlotId,
     /// `uname -r` of its kernel.
     pub release: String,
     /// All files, sorted.
@@ -203,19 +204,19 @@ pub struct Recipe<'a> {
 impl Payload {
     /// The deployment of a build for a board that says `facts`.
     pub fn new(built: &Built, recipe: &Recipe<'_>, slots: &dyn Slots, facts: &Facts) -> Result<Payload> {
-        // Its name follows from its content, and its content holds its name: the name is that of the content
-        // with another name in it.
-        let blank = SlotId::from_str("000000000000")?;
-        let draft = Self::draft(built, recipe, slots, facts, &blank)?;
+        // Its names follow from its content, and its content holds its names: they are those of the content
+        // with other names in it.
+        let draft = Self::draft(built, recipe, slots, facts, &SlotDirs::blank())?;
+        let kernel = kernel_name(draft.iter().map(|entry| (entry.path.as_str(), entry.sha256)));
         let mut fields: Vec<Vec<u8>> = vec![recipe.trial.to_string().into_bytes()];
         for entry in &draft {
             fields.push(entry.path.clone().into_bytes());
             fields.push(entry.sha256.0.to_vec());
         }
-        let digest = Digest::of_fields(fields.iter().map(Vec::as_slice)).to_string();
-        let id = SlotId::from_str(&digest[..12])?;
-        let entries = Self::draft(built, recipe, slots, facts, &id)?;
-        Ok(Payload { id, release: built.kernel.release.clone(), entries, epoch: recipe.input.epoch })
+        let dirs = SlotDirs { id: name(&fields), kernel };
+        let entries = Self::draft(built, recipe, slots, facts, &dirs)?;
+        let SlotDirs { id, kernel } = dirs;
+        Ok(Payload { id, kernel, release: built.kernel.release.clone(), entries, epoch: recipe.input.epoch })
     }
 
     fn draft(
@@ -223,8 +224,9 @@ impl Payload {
         recipe: &Recipe<'_>,
         slots: &dyn Slots,
         facts: &Facts,
-        id: &SlotId,
+        dirs: &SlotDirs,
     ) -> Result<Vec<Entry>> {
+        let id = &dirs.id;
         let release = &built.kernel.release;
         let real_init = facts.word("init").filter(|init| !init.contains("/.bimg/")).unwrap_or("/sbin/init");
         let cmdline = cmdline(&recipe.input.cmdline, facts, id);
@@ -232,13 +234,9 @@ impl Payload {
         let mut entries = BTreeMap::new();
         let mut put = |entry: Entry| drop(entries.insert(entry.path.clone(), entry));
         let input = BootInput { cmdline, ..recipe.input.clone() };
-        let prefix = format!("bimg/{id}/");
-        for file in slots.files(&input, id, &trial)? {
-            let path = file.path.as_str();
-            let Some(name) = path.strip_prefix(&prefix) else {
-                return Err(Error::new(format!("the boot chain lays `{path}` outside of the deployment")));
-            };
-            put(built.entry(&format!("boot/{name}"), file.content)?);
+        for file in slots.files(&input, dirs, &trial)? {
+            let path = boot_path(file.path.as_str(), dirs)?;
+            put(built.entry(&path, file.content)?);
         }
         built.modules.iter().map(|module| module.entry.clone()).for_each(&mut put);
         put(built.entry("init", target::init_script(release, id, real_init).as_str().into())?);
@@ -260,6 +258,32 @@ impl Payload {
     }
 }
 
+/// What a file that a boot chain lays at `path` is called in a deployment.
+pub(super) fn boot_path(path: &str, dirs: &SlotDirs) -> Result<String> {
+    if let Some(name) = path.strip_prefix(&dirs.kernel_dir()) {
+        Ok(format!("kernel/{name}"))
+    } else if let Some(name) = path.strip_prefix(&dirs.dir()) {
+        Ok(format!("boot/{name}"))
+    } else {
+        Err(Error::new(format!("the boot chain lays `{path}` outside of the deployment")))
+    }
+}
+
+/// True for what lies on the boot partition.
+pub(super) fn in_boot(path: &str) -> bool {
+    path.starts_with("boot/") || path.starts_with("kernel/")
+}
+
+/// The name of what is below `kernel/` among `files`.
+pub(super) fn kernel_name<'a>(files: impl Iterator<Item = (&'a str, Digest)>) -> SlotId {
+    let shared = files.filter(|(path, _)| path.starts_with("kernel/"));
+    name(&shared.flat_map(|(path, hash)| [path.as_bytes().to_vec(), hash.0.to_vec()]).collect::<Vec<_>>())
+}
+
+fn name(fields: &[Vec<u8>]) -> SlotId {
+    SlotId::of(&Digest::of_fields(fields.iter().map(Vec::as_slice)))
+}
+
 /// One line of `sha256sum`.
 pub(super) fn sum_line(entry: &Entry) -> String {
     format!("{}  {}\n", entry.sha256, entry.path)
@@ -271,8 +295,8 @@ fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts)
     for path in replaced {
         entries.remove(&path);
         // Modules may be others than those of the build; every boot file has its counterpart.
-        if path.starts_with("boot/") && !facts.base.files.contains_key(&path) {
-            let name = path.trim_start_matches("boot/");
+        if in_boot(&path) && !facts.base.files.contains_key(&path) {
+            let name = path.split_once('/').map_or("", |(_, name)| name);
             return Err(Error::new(format!("the running kernel's `{name}` was not found on the board"))
                 .hint(
                     "deploy the whole kernel once: without `--kernel-only`, `--modules-only`, `--dtb-only`",
@@ -280,7 +304,7 @@ fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts)
         }
     }
     for (path, sha256) in &facts.base.files {
-        let part = path.starts_with("boot/") || path.starts_with("modules/");
+        let part = in_boot(path) || path.starts_with("modules/");
         if part && !parts.takes(path) {
             let entry = Entry { path: path.clone(), content: None, sha256: *sha256, size: 0 };
             entries.insert(path.clone(), entry);

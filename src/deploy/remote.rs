@@ -155,8 +155,9 @@ impl Remote {
         })
     }
 
-    /// Looks at everything. `images`: boot files of the image's own kernel whose hashes are wanted.
-    pub fn look(&self, slots: &dyn Slots, images: &[String], base: bool) -> Result<Facts> {
+    /// Looks at everything. `images`: boot files of the image's own kernel whose hashes are wanted, with what they are
+    /// called in a deployment.
+    pub fn look(&self, slots: &dyn Slots, images: &[(String, String)], base: bool) -> Result<Facts> {
         let mut text = String::from(include_str!("remote/look.sh"));
         text.push_str("boot() {\necho \"free-boot $(free \"$boot_at\")\"\n");
         let mut call = |words: &[&str]| {
@@ -165,9 +166,8 @@ impl Remote {
         };
         slots.evidence().iter().for_each(|(path, needle)| call(&["evidence", path, needle]));
         slots.state(&SlotState::default()).iter().for_each(|(path, _)| call(&["state", path]));
-        // Files of the image's own kernel.
-        for path in images {
-            call(&["image_file", path]);
+        for (path, name) in images {
+            call(&["image_file", path, name]);
         }
         text.push_str("list\n}\n");
         // In a subshell, which a mount that fails may end.
@@ -178,10 +178,7 @@ impl Remote {
              else echo 'boot-error no such partition beside the root filesystem, and none is mounted'; fi\n",
         );
         if base {
-            text.push_str(
-                "running=$(sed -n 's/.*bimg_deploy=\\([0-9a-f]*\\).*/\\1/p' /proc/cmdline)\n\
-                 base \"$running\"\n",
-            );
+            text.push_str("base\n");
         }
         Facts::parse(&self.run("look at the board", &text, &[])?)
             .map_err(|error| error.context(format!("{}: cannot look at the board", self.session.host())))

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::facts::{self, Facts};
 use super::pack::{Count, pack};
-use super::payload::{Entry, Payload, sum_line};
+use super::payload::{Entry, Payload, in_boot, kernel_name, sum_line};
 use super::remote::Remote;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -42,6 +42,8 @@ pub struct Delta {
     pub arrived: BTreeSet<String>,
     /// Bytes to send, unpacked.
     pub bytes: u64,
+    /// The kernel that deployments share is in place.
+    pub kernel_done: bool,
     /// Boot files are all in place under their final name.
     pub boot_done: bool,
     /// So are those of the root filesystem.
@@ -49,25 +51,35 @@ pub struct Delta {
 }
 
 impl Delta {
-    /// Compares. `arrived`: hashes of what an interrupted deploy left; `root_done`: it got as far as renaming the half on
-    /// the root filesystem.
-    pub fn new(
-        payload: &Payload,
-        base: &BTreeMap<String, Digest>,
-        arrived: &BTreeMap<String, Digest>,
-        root_done: bool,
-    ) -> Delta {
-        let mut boot_files =
-            payload.entries.iter().filter_map(|it| Some((it.path.strip_prefix("boot/")?, it.sha256)));
-        let whole = |(name, sha256)| arrived.get(&format!("whole/{name}")) == Some(&sha256);
-        let mut delta = Delta { boot_done: boot_files.all(whole), root_done, ..Delta::default() };
+    /// Compares. `arrived`: hashes of what an interrupted deploy left.
+    pub fn new(payload: &Payload, facts: &Facts, arrived: &BTreeMap<String, Digest>) -> Delta {
+        let base = &facts.base.files;
+        let whole = |dir: &str| {
+            let mut files = payload.entries.iter().filter(|it| it.path.starts_with(dir));
+            files.all(|it| arrived.get(&format!("whole/{}", it.path)) == Some(&it.sha256))
+        };
+        let kernel_done = in_place(payload, facts) || whole("kernel/");
+        // It got as far as renaming the half on the root filesystem.
+        let root_done = facts.deployments.contains_key(payload.id.as_str());
+        let boot_done = kernel_done && whole("boot/");
+        let mut delta = Delta { kernel_done, boot_done, root_done, ..Delta::default() };
+        let has_source = base_kernel(facts).is_some();
         for entry in &payload.entries {
-            let done = if entry.path.starts_with("boot/") { delta.boot_done } else { root_done };
+            let path = entry.path.as_str();
+            let (kernel, boot) = (path.starts_with("kernel/"), path.starts_with("boot/"));
+            let done = if kernel {
+                kernel_done
+            } else if boot {
+                boot_done
+            } else {
+                root_done
+            };
+            let shared = boot || path.starts_with("modules/") || (kernel && has_source);
             if done {
                 delta.keep.insert(entry.path.clone());
-            } else if arrived.get(&entry.path) == Some(&entry.sha256) {
+            } else if arrived.get(path) == Some(&entry.sha256) {
                 delta.arrived.insert(entry.path.clone());
-            } else if base.get(&entry.path) == Some(&entry.sha256) && shared(&entry.path) {
+            } else if base.get(path) == Some(&entry.sha256) && shared {
                 delta.keep.insert(entry.path.clone());
             } else {
                 delta.bytes += entry.size;
@@ -81,18 +93,30 @@ impl Delta {
     }
 }
 
-/// What may be taken over from another deployment.
-fn shared(path: &str) -> bool {
-    path.starts_with("modules/") || path.starts_with("boot/")
+/// True when the kernel of the deployment is that of the running one: the boot loader has read it, and it is good.
+fn in_place(payload: &Payload, facts: &Facts) -> bool {
+    facts.base.id.is_some()
+        && facts.kernels.contains(&payload.kernel)
+        && kernel_name(facts.base.files.iter().map(|(path, hash)| (path.as_str(), *hash))) == payload.kernel
 }
 
-/// What a board still has of an interrupted deploy of the same files.
+/// Directory of the boot filesystem with the running deployment's kernel; `None` when it is gone.
+fn base_kernel(facts: &Facts) -> Option<String> {
+    if facts.base.id.is_none() {
+        return Some(String::new());
+    }
+    let kernel = kernel_name(facts.base.files.iter().map(|(path, hash)| (path.as_str(), *hash)));
+    facts.kernels.contains(&kernel).then(|| format!("bimg/kernels/{kernel}/"))
+}
+
+/// What a board still has of an interrupted deploy of the same files, or of another one with the same kernel.
 pub fn arrived(remote: &Remote, payload: &Payload, facts: &Facts) -> Result<BTreeMap<String, Digest>> {
-    if !facts.leftovers.contains(&payload.id.to_string()) {
+    let kernel = facts.kernels.contains(&payload.kernel) && !in_place(payload, facts);
+    if !kernel && !facts.leftovers.contains(payload.id.as_str()) {
         return Ok(BTreeMap::new());
     }
-    let id = payload.id.to_string();
-    let text = remote.run("see what an interrupted deploy left", include_str!("remote/resume.sh"), &[&id])?;
+    let words = [payload.id.as_str(), payload.kernel.as_str()];
+    let text = remote.run("see what an interrupted deploy left", include_str!("remote/resume.sh"), &words)?;
     Ok(text
         .lines()
         .filter_map(|line| line.split_once("  "))
@@ -147,7 +171,7 @@ impl Transfer<'_> {
     }
 
     fn root(&self, count: &Count<'_>) -> Result<()> {
-        let in_root = |entry: &&Entry| !entry.path.starts_with("boot/");
+        let in_root = |entry: &&Entry| !in_boot(&entry.path);
         let mut parts = parts(self.chosen(in_root));
         let last = parts.pop().unwrap_or_default();
         self.send_parts(&parts, count)?;
@@ -201,30 +225,53 @@ impl Transfer<'_> {
     }
 
     fn boot(&self, count: &Count<'_>) -> Result<()> {
-        let in_boot = |entry: &&Entry| entry.path.starts_with("boot/");
-        let sent: Vec<&Entry> = self.chosen(in_boot).collect();
-        let all = self.payload.entries.iter().filter(in_boot);
+        // A kernel in place is not touched.
+        let in_boot = |path: &str| {
+            path.starts_with("boot/") || (path.starts_with("kernel/") && !self.delta.kernel_done)
+        };
+        let sent: Vec<&Entry> = self.chosen(|entry| in_boot(&entry.path)).collect();
+        let all = self.payload.entries.iter().filter(|entry| in_boot(&entry.path));
+        let kept = self.delta.keep.iter().filter(|path| in_boot(path));
         let made = [
             (".sums", all.map(|entry| sum_line(entry).replacen("  boot/", "  ", 1)).collect::<String>()),
-            (".copy", lines(self.delta.keep.iter().filter_map(|path| path.strip_prefix("boot/")))),
+            (
+                ".copy",
+                kept.flat_map(|path| [self.source(path), in_partial(path).to_string()])
+                    .map(|it| it + "\n")
+                    .collect(),
+            ),
         ];
-        let base = self.facts.base.id.as_ref().map_or(".".to_string(), |id| format!("bimg/{id}"));
-        let id = self.id();
+        let (id, shares) = (self.id(), self.payload.entries.iter().any(|it| it.path.starts_with("kernel/")));
+        let kernel = if shares { self.payload.kernel.as_str() } else { "" };
+        let there = if self.delta.kernel_done { "there" } else { "" };
         self.remote
             .feed(
                 KERNEL,
                 include_str!("remote/boot.sh"),
-                &[&id, self.facts.packing.program(), &base],
-                |stdin| {
-                    pack(&sent, &made, |path| path.trim_start_matches("boot/"), Some(BOOT_MODE), stdin, count)
-                },
+                &[&id, self.facts.packing.program(), kernel, there],
+                |stdin| pack(&sent, &made, in_partial, Some(BOOT_MODE), stdin, count),
             )
             .map(drop)
+    }
+
+    /// Where the boot filesystem has a file that is taken over.
+    fn source(&self, path: &str) -> String {
+        let name = path.split_once('/').map_or(path, |(_, name)| name);
+        match &self.facts.base.id {
+            None => name.to_string(),
+            Some(id) if path.starts_with("boot/") => format!("bimg/{id}/{name}"),
+            Some(_) => format!("{}{name}", base_kernel(self.facts).unwrap_or_default()),
+        }
     }
 
     fn chosen<'b>(&'b self, half: impl Fn(&&Entry) -> bool + 'b) -> impl Iterator<Item = &'b Entry> {
         self.payload.entries.iter().filter(half).filter(|entry| self.delta.send.contains(&entry.path))
     }
+}
+
+/// What a boot file is called below `ID.partial`.
+fn in_partial(path: &str) -> &str {
+    path.strip_prefix("boot/").unwrap_or(path)
 }
 
 /// Cuts into parts of about [`PART`].

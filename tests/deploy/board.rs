@@ -277,6 +277,19 @@ impl Board {
         run(command("sh").args(["-c", &script]))
     }
 
+    /// Deployments with boot files.
+    pub fn deployments(&self) -> Vec<String> {
+        self.names("boot/bimg").into_iter().filter(|name| name != "kernels").collect()
+    }
+
+    /// Directory of a deployment's kernel, as its script names it.
+    pub fn kernel(&self, id: &str) -> String {
+        let script = fs::read(self.path(&format!("boot/bimg/{id}/boot.scr"))).unwrap();
+        let script = String::from_utf8_lossy(&script);
+        let line = script.lines().find_map(|line| line.strip_prefix("setenv bimg_kernel '")).unwrap();
+        format!("boot/{}", line.rsplit_once('/').unwrap().0)
+    }
+
     /// Names below a directory.
     pub fn names(&self, below: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(below)) else { return Vec::new() };

@@ -29,13 +29,14 @@ fn cut_at_thirty_random_bytes() {
         all.lines().filter(own).map(str::to_string).collect::<BTreeSet<_>>()
     };
     let there = files();
-    let [id] = board.names("boot/bimg").try_into().unwrap();
+    let [id] = board.deployments().try_into().unwrap();
     let mut random = Random(4);
     let (mut cuts, mut again) = (0, 0);
     for turn in 0..30 {
         for half in ["boot/bimg", "lib/modules/.bimg"] {
             std::fs::remove_dir_all(board.path(half).join(&id)).unwrap();
         }
+        std::fs::remove_dir_all(board.path("boot/bimg/kernels")).unwrap();
         let at = random.next() % whole;
         board.wire().set(Fault::Cut(at));
         let (outcome, _) = deploy();
@@ -78,10 +79,7 @@ fn what_still_writes_there_is_waited_for() {
     let (status, stderr) = live.end();
     assert_eq!(status, Some(0), "{stderr}");
     let id = board.running();
-    assert_eq!(
-        (board.names("boot/bimg"), board.names("lib/modules/.bimg")),
-        (vec![id.clone()], vec![id.clone()])
-    );
+    assert_eq!((board.deployments(), board.names("lib/modules/.bimg")), (vec![id.clone()], vec![id.clone()]));
     assert!(!board.path(&format!("lib/modules/.bimg/{id}/new")).exists());
     assert_eq!(board.names("run/bimg/writers"), [] as [&str; 0]);
 }

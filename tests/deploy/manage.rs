@@ -36,7 +36,7 @@ fn kernels_come_and_go() {
     let two = board.running();
     lab.edit_module("three");
     lab.deploy(&["--no-reboot"]).ok();
-    let three = board.names("boot/bimg").into_iter().find(|id| ![&one, &two].contains(&id)).unwrap();
+    let three = board.deployments().into_iter().find(|id| ![&one, &two].contains(&id)).unwrap();
     let named = |text: String| text;
     assert_text(
         &named(lab.target(&["list"]).ok().stdout),
@@ -114,7 +114,7 @@ fn old_ones_are_pruned() {
     }
     let mut kept = all[2..].to_vec();
     kept.sort();
-    assert_eq!(board.names("boot/bimg"), kept);
+    assert_eq!(board.deployments(), kept);
     assert_eq!(board.names("lib/modules/.bimg"), kept);
 
     lab.project.edit("boards/acme.toml", "timeout = 20", "timeout = 20\nkeep = 1");
@@ -137,7 +137,7 @@ fn a_trial_that_goes_on() {
     let board = lab.board();
     lab.edit_kernel("trial");
     lab.deploy(&["--no-reboot"]).ok();
-    let [id] = board.names("boot/bimg").try_into().unwrap();
+    let [id] = board.deployments().try_into().unwrap();
     // Armed, and started; its deploy has died.
     board.write(
         "boot/bimg.env",

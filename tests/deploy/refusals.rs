@@ -17,7 +17,7 @@ fn assert_untouched(lab: &Lab) {
     let board = lab.board();
     assert_eq!(board.state(), ("image".to_string(), "none".to_string()));
     assert_eq!((board.running().as_str(), board.boots()), ("image", 1));
-    assert_eq!(board.names("boot/bimg"), [] as [&str; 0]);
+    assert_eq!(board.deployments(), [] as [&str; 0]);
     assert_eq!(board.names("lib/modules/.bimg"), [] as [&str; 0]);
 }
 
@@ -288,7 +288,7 @@ fn a_boot_partition_that_stays_read_only() {
          caused by: /boot is mounted read-only and stays so: mount: permission denied\n\n\
          hint: `mount -o remount,rw /boot` on the board says more; a card may have a lock switch\n",
     );
-    assert_eq!(board.names("boot/bimg"), [] as [&str; 0]);
+    assert_eq!(board.deployments(), [] as [&str; 0]);
     assert_eq!((board.state().0.as_str(), board.boots()), ("image", 1));
 }
 

@@ -7,7 +7,7 @@ use crate::lab::{Lab, STATUS, assert_refused, assert_text};
 
 /// Deployments of a board.
 fn deployments(board: &Board) -> Vec<String> {
-    let (boot, root) = (board.names("boot/bimg"), board.names("lib/modules/.bimg"));
+    let (boot, root) = (board.deployments(), board.names("lib/modules/.bimg"));
     assert_eq!(boot, root, "a deployment has both halves");
     boot
 }
@@ -120,7 +120,7 @@ fn a_dry_run_writes_nothing() {
     let outcome = lab.deploy(&["--dry-run"]).ok();
     assert_text(&outcome.stdout, "board  would get 6.12.0-fake ([ID]): 5 files, [SIZE]; then a trial boot\n");
     assert_eq!(board.digests(&["boot", "lib/modules", "var"]), before);
-    assert_eq!(board.names("boot/bimg"), [] as [&str; 0]);
+    assert_eq!(board.deployments(), [] as [&str; 0]);
     assert!(!board.path("lib/modules/.bimg").exists());
 }
 
@@ -133,8 +133,7 @@ fn one_part_alone() {
     let module = of(board, "lib/modules/6.12.0-fake/kernel/drivers/led.ko");
     let dtb = of(board, "boot/dtbs/acme/board-a.dtb");
     let parts = |board: &Board| {
-        let (boot, root) =
-            (format!("boot/bimg/{}", board.running()), format!("lib/modules/.bimg/{}", board.running()));
+        let (boot, root) = (board.kernel(&board.running()), format!("lib/modules/.bimg/{}", board.running()));
         (
             of(board, &format!("{boot}/Image")),
             of(board, &format!("{root}/modules/kernel/drivers/led.ko")),

@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 
 use machine::{Lab, output};
 
-/// A second kernel, told apart by its release.
-const SECOND: [&str; 2] = ["--set", "CONFIG_LOCALVERSION=\"-second\""];
-
 #[track_caller]
 fn fails(lab: &Lab, args: &[&str], status: i32) -> String {
     let output = lab.to_guest(args).output().unwrap();
@@ -28,15 +25,15 @@ fn release(lab: &Lab) -> String {
 /// Deploy, trial, commit, list, rollback, remove.
 fn cycle(lab: &Lab) {
     let first = release(lab);
-    let said = output(lab.to_guest(&["deploy"]).args(SECOND).args(["--check", "modprobe dummy"]));
+    let said = output(&mut lab.deploy(true, &["--check", "modprobe dummy"]));
     assert!(said.contains("-second"), "{said}");
     assert_eq!(release(lab), format!("{first}-second"));
     let second = lab.running();
-    let said = output(lab.to_guest(&["deploy"]).args(SECOND));
+    let said = output(&mut lab.deploy(true, &[]));
     assert!(said.contains("already"), "{said}");
     // The same release as the image's: its modules are not touched, and the deployment has its own.
     let image = lab.ssh("umount -l /lib/modules/*-second; cd /lib/modules && find . -path './.bimg' -prune -o -type f -exec sha256sum {} + | sort");
-    output(&mut lab.to_guest(&["deploy"]));
+    output(&mut lab.deploy(false, &[]));
     let third = lab.running();
     assert_eq!(release(lab), first);
     let list = output(&mut lab.to_guest(&["target", "list"]));
@@ -74,7 +71,7 @@ fn broken(lab: &Lab) {
         std::fs::create_dir_all(lab.path("config/bimg")).unwrap();
         std::fs::write(lab.path("config/bimg/hosts.toml"), hosts).unwrap();
         let start = Instant::now();
-        let mut deploy = lab.bimg(&["deploy", "--set", set, "--host", "guest", "--accept-new"]);
+        let mut deploy = lab.bimg_in("broken", &["deploy", "--set", set, "--host", "guest", "--accept-new"]);
         let said = deploy.env("XDG_CONFIG_HOME", lab.path("config")).output().unwrap();
         let (status, said) = (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned());
         assert_eq!(status, Some(4), "{set}: {said}");
@@ -101,27 +98,35 @@ impl Random {
 fn cuts(lab: &Lab, count: u64) {
     let seed = std::env::var("BIMG_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     let mut random = Random(seed);
+    lab.build_both();
     let mut machine = lab.start();
-    let kernels: [&[&str]; 2] = [&SECOND, &[]];
+    let deploy = |cut: u64| lab.deploy(cut % 2 == 0, &["--no-build"]);
     // How long a whole deploy takes here.
     let start = Instant::now();
-    output(lab.to_guest(&["deploy"]).args(kernels[1]));
-    let whole = start.elapsed().as_millis() as u64;
+    output(&mut deploy(1));
+    let mut whole = start.elapsed().as_millis() as u64;
     let (mut old, mut new) = (0, 0);
     for cut in 0..count {
-        let args = kernels[cut as usize % 2];
         let before = lab.running();
-        let mut deploy = lab.to_guest(&["deploy"]);
-        let mut deploy = deploy.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        let mut child = deploy(cut).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moment = random.below(whole);
-        std::thread::sleep(Duration::from_millis(moment));
+        while begun.elapsed() < Duration::from_millis(moment) {
+            std::thread::sleep(Duration::from_millis(1));
+            if child.try_wait().unwrap().is_some() {
+                // It was slower before, with more beside it.
+                whole = begun.elapsed().as_millis() as u64;
+                break;
+            }
+        }
+        let moment = begun.elapsed().as_millis();
         let power = random.below(2) == 0;
         if power {
             machine.cut();
         }
         // With bimg its connection goes.
-        let _ = deploy.kill();
-        deploy.wait().unwrap();
+        let _ = child.kill();
+        child.wait().unwrap();
         if power {
             machine = lab.start();
         } else {
@@ -136,7 +141,7 @@ fn cuts(lab: &Lab, count: u64) {
             new += 1;
         }
         // Whatever it was, the next deploy completes.
-        let said = output(lab.to_guest(&["deploy"]).args(args));
+        let said = output(&mut deploy(cut));
         let now = lab.running();
         let list = output(&mut lab.to_guest(&["target", "list"]));
         let line = list.lines().find(|line| line.starts_with(&now)).unwrap_or_default();

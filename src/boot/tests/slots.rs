@@ -8,6 +8,10 @@ fn slot(id: &str) -> SlotId {
     id.parse().unwrap()
 }
 
+fn dirs(id: &str) -> SlotDirs {
+    SlotDirs { id: slot(id), kernel: slot("cafecafecafe") }
+}
+
 #[test]
 fn deployments_have_twelve_digits() {
     assert_eq!(slot("0123456789ab").dir(), "bimg/0123456789ab/");
@@ -76,12 +80,16 @@ fn a_deployment_brings_its_own_boot_scripts() {
     input.dtbs = vec![dtb("a/b.dtb")];
     let chain = chain(&spec).unwrap();
     let slots = chain.slots().unwrap();
-    let list = slots.files(&input, &slot("0123456789ab"), "root=/dev/x panic=10").unwrap();
+    let list = slots.files(&input, &dirs("0123456789ab"), "root=/dev/x panic=10").unwrap();
     let paths: Vec<&str> = list.iter().map(|file| file.path.as_str()).collect();
-    let dir = "bimg/0123456789ab";
     assert_eq!(
         paths,
-        ["Image", "boot.scr", "dtbs/a/b.dtb", "trial.scr"].map(|name| format!("{dir}/{name}")).to_vec()
+        [
+            "bimg/0123456789ab/boot.scr",
+            "bimg/0123456789ab/trial.scr",
+            "bimg/kernels/cafecafecafe/Image",
+            "bimg/kernels/cafecafecafe/dtbs/a/b.dtb",
+        ]
     );
     let text = |name: &str| {
         let mut bytes = Vec::new();
@@ -93,9 +101,9 @@ fn a_deployment_brings_its_own_boot_scripts() {
         text("trial.scr"),
         r#"# Run by the image's boot.scr; made by bimg.
 echo "bimg: Linux 6.12.48 from ${devtype} ${devnum}:${distro_bootpart}"
-setenv bimg_kernel 'bimg/0123456789ab/Image'
+setenv bimg_kernel 'bimg/kernels/cafecafecafe/Image'
 setenv bootargs 'root=/dev/x panic=10'
-setenv bimg_fdt 'bimg/0123456789ab/dtbs/a/b.dtb'
+setenv bimg_fdt 'bimg/kernels/cafecafecafe/dtbs/a/b.dtb'
 if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}${bimg_kernel} && load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${bimg_fdt}; then
   booti ${kernel_addr_r} - ${fdt_addr_r}
 fi
@@ -107,7 +115,7 @@ echo "bimg: cannot boot ${prefix}${bimg_kernel}"
         text("trial.scr").replace("root=/dev/x panic=10", "root=PARTUUID=1234-02 rootwait console=ttyAMA0")
     );
     assert_eq!(
-        slots.files(&input, &slot("0123456789ab"), "a='b'").unwrap_err().to_string(),
+        slots.files(&input, &dirs("0123456789ab"), "a='b'").unwrap_err().to_string(),
         "a U-Boot script cannot hold `a='b'`\n  caused by: U-Boot's shell has no way to quote `'`\n\n\
          hint: use `\"`, which the kernel understands too"
     );
@@ -127,7 +135,7 @@ fn the_firmware_of_a_raspberry_pi_follows_its_state_files() {
     let mut card = Memory(image);
     for id in [&old, &new] {
         input.cmdline = format!("bimg_deploy={id}");
-        for file in slots.files(&input, id, &format!("bimg_deploy={id} panic=10")).unwrap() {
+        for file in slots.files(&input, &dirs(id.as_str()), &format!("bimg_deploy={id} panic=10")).unwrap() {
             card.0.insert(file.path.as_str().to_string(), Vec::from(*b""));
             let mut bytes = Vec::new();
             file.content.open().unwrap().read_to_end(&mut bytes).unwrap();
@@ -172,7 +180,7 @@ fn overlays_of_a_deployment_are_all_or_none() {
     let chain = chain(&spec).unwrap();
     let slots = chain.slots().unwrap();
     let mut names = || {
-        let list = slots.files(&input, &slot("0123456789ab"), "quiet").unwrap();
+        let list = slots.files(&input, &dirs("0123456789ab"), "quiet").unwrap();
         let names = list.iter().map(|file| file.path.as_str()["bimg/0123456789ab/".len()..].to_string());
         let names = names.collect::<Vec<_>>();
         input.overlays = vec![dtb("overlays/own.dtbo")];

@@ -1,5 +1,7 @@
 # What there is to know about a board before anything is touched. Partition $1; the rest is appended.
 mkdir -p "$run"
+running=$(sed -n 's/.*bimg_deploy=\([0-9a-f]*\).*/\1/p' /proc/cmdline)
+[ -n "$running" ] && [ -r "$store/$running/files" ] || running=''
 echo "machine $(uname -m)"
 echo "release $(uname -r)"
 echo "version $(uname -v)"
@@ -33,9 +35,16 @@ evidence() {
 state() {
 	[ ! -e "$boot_at/$1" ] || echo "state $1 $(od -An -v -tx1 "$boot_at/$1" | tr -d ' \n')"
 }
-# Files of the image's own kernel, as the board has them now.
+# $1, a file of the image's own kernel while that runs, as the board has it now; $2 is what a deployment calls it.
 image_file() {
-	[ ! -f "$boot_at/$1" ] || (cd "$boot_at" && echo "image $(sha256sum "$1")")
+	[ -z "$running" ] && [ -f "$boot_at/$1" ] || return 0
+	sum=$(sha256sum <"$boot_at/$1") && echo "base-file ${sum%% *}  $2"
+}
+# Whether deployment $1 has its boot files, and the kernel that they name.
+bootable() {
+	[ -d "$boot_at/bimg/$1" ] || return
+	script=$boot_at/bimg/$1/boot.scr
+	[ ! -e "$script" ] || [ -d "$boot_at/$(grep -a -o 'bimg/kernels/[0-9a-f]*' "$script" | head -n 1)" ]
 }
 list() {
 	for dir in "$store"/*/; do
@@ -52,24 +61,28 @@ list() {
 		[ ! -r "$dir/info" ] || sed 's/^/info /' "$dir/info"
 		[ ! -r "$dir/good" ] || echo "good $(tr '\n' ' ' <"$dir/good")"
 		[ ! -r "$dir/log" ] || echo "log 1"
-		[ -d "$boot_at/bimg/$id" ] || echo "boot-missing 1"
+		bootable "$id" || echo "boot-missing 1"
+	done
+	for dir in "$boot_at"/bimg/kernels/*/; do
+		dir=${dir%/}
+		echo "kernel ${dir##*/}"
 	done
 	for dir in "$boot_at"/bimg/*/; do
 		dir=${dir%/}
 		id=${dir##*/}
-		[ "$id" = '*' ] || [ -d "$store/$id" ] || echo "boot-only $id"
+		[ "$id" = '*' ] || [ "$id" = kernels ] || [ -d "$store/$id" ] || echo "boot-only $id"
 	done
 }
-# What the new deployment may take over: $1, or the kernel that came with the image.
+# What the new deployment may take over: of the running one, or of the kernel that came with the image.
 base() {
-	if [ -r "$store/$1/files" ] && [ -n "$1" ]; then
-		echo "base $1"
-		cd "$store/$1" || exit
+	if [ -n "$running" ]; then
+		echo "base $running"
+		cd "$store/$running" || exit
 		if stamp | cmp -s - stamp; then
 			sed 's/^/base-file /' files
 		else
 			find modules -type f -exec sha256sum {} + | sed 's/^/base-file /'
-			grep '  boot/' files | sed 's/^/base-file /'
+			grep -e '  boot/' -e '  kernel/' files | sed 's/^/base-file /'
 		fi
 	elif cd "/lib/modules/$(uname -r)" 2>/dev/null; then
 		find . -type f -exec sha256sum {} + | sed 's|  \./|  modules/|; s/^/base-file /'

@@ -1,5 +1,8 @@
-# Removes deployments, or what is left of some: each argument is an ID.
+# Removes deployments, or what is left of some, and kernels that no other one names.
+# $1 kernel that stays (or empty); the rest are IDs
 boot_open rw
+needed=$1
+shift
 for id; do
 	# Half removed is a leftover, not a deployment.
 	[ ! -d "$store/$id" ] || { rm -rf "$store/$id.partial" && mv "$store/$id" "$store/$id.partial"; } || exit
@@ -8,5 +11,29 @@ for id; do
 	} || exit
 	sync
 	rm -rf "$store/$id.partial" "$boot_at/bimg/$id.partial" || exit
+done
+
+# A script that cannot be read may name it.
+named() {
+	for script in "$boot_at"/bimg/*/boot.scr; do
+		[ -e "$script" ] || continue
+		grep -q -a -F -e "bimg/kernels/$1/" "$script"
+		[ $? = 1 ] || return 0
+	done
+	return 1
+}
+for kernel in "$boot_at"/bimg/kernels/*; do
+	[ -e "$kernel" ] || continue
+	name=${kernel##*/}
+	case $name in
+	"$needed") continue ;;
+	*.partial) ;;
+	*)
+		! named "$name" || continue
+		rm -rf "$kernel.partial" && mv "$kernel" "$kernel.partial" || exit
+		sync
+		;;
+	esac
+	rm -rf "${kernel%.partial}.partial" || exit
 done
 sync
