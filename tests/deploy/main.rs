@@ -15,6 +15,7 @@ mod manage;
 mod module;
 mod refusals;
 mod scripts;
+mod share;
 mod stopped;
 mod transfer;
 mod wire;
