@@ -11,9 +11,6 @@ use std::time::{Duration, Instant};
 /// Longest boot, on a busy machine without KVM.
 const BOOT: Duration = Duration::from_secs(240);
 
-/// A second kernel, told apart by its release.
-const SECOND: [&str; 2] = ["--set", "CONFIG_LOCALVERSION=\"-second\""];
-
 /// The image with somebody's key is the board's until it is copied.
 static IMAGE: Mutex<()> = Mutex::new(());
 
@@ -75,42 +72,19 @@ impl Lab {
         format!("root@127.0.0.1:{}", self.port)
     }
 
-    /// `bimg VERB.. --board BOARD ARGS` where the image's own kernel is built.
+    /// `bimg VERB.. --board BOARD ARGS`.
     pub fn bimg(&self, args: &[&str]) -> Command {
-        self.bimg_in("", args)
-    }
-
-    /// The same where another kernel is built, so that neither has to be built again for the other one's sake.
-    pub fn bimg_in(&self, kernel: &str, args: &[&str]) -> Command {
-        let home =
-            if kernel.is_empty() { self.home.clone() } else { self.home.join("build/guest").join(kernel) };
         let mut command = command(env!("CARGO_BIN_EXE_bimg"));
         let (verb, rest) = args.split_at(if args[0] == "target" { 2 } else { 1 });
         command.args(verb).args(["--board", &self.board]).args(rest);
-        command.env("BIMG_BUILD_DIR", home.join("build")).env("BIMG_OUT_DIR", home.join("out"));
+        command.env("BIMG_BUILD_DIR", self.home.join("build")).env("BIMG_OUT_DIR", self.home.join("out"));
         command.env("BIMG_SSH_CONFIG", self.path("ssh.config"));
         command
     }
 
     /// The same to the guest.
     pub fn to_guest(&self, args: &[&str]) -> Command {
-        self.with_guest(self.bimg(args))
-    }
-
-    /// Deploys the second kernel, or the image's own.
-    pub fn deploy(&self, second: bool, args: &[&str]) -> Command {
-        let mut command = if second { self.bimg_in("second", &["deploy"]) } else { self.bimg(&["deploy"]) };
-        command.args(if second { &SECOND[..] } else { &[] }).args(args);
-        self.with_guest(command)
-    }
-
-    /// Builds what [`Lab::deploy`] deploys.
-    pub fn build_both(&self) {
-        output(&mut self.bimg(&["build", "--stage", "kernel"]));
-        output(self.bimg_in("second", &["build", "--stage", "kernel"]).args(SECOND));
-    }
-
-    fn with_guest(&self, mut command: Command) -> Command {
+        let mut command = self.bimg(args);
         command.args(["--host", &self.host(), "--accept-new"]);
         command
     }

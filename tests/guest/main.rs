@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use machine::{Lab, output};
 
+/// A second kernel, told apart by its release.
+const SECOND: [&str; 2] = ["--set", "CONFIG_LOCALVERSION=\"-second\""];
+
 #[track_caller]
 fn fails(lab: &Lab, args: &[&str], status: i32) -> String {
     let output = lab.to_guest(args).output().unwrap();
@@ -25,15 +28,15 @@ fn release(lab: &Lab) -> String {
 /// Deploy, trial, commit, list, rollback, remove.
 fn cycle(lab: &Lab) {
     let first = release(lab);
-    let said = output(&mut lab.deploy(true, &["--check", "modprobe dummy"]));
+    let said = output(lab.to_guest(&["deploy"]).args(SECOND).args(["--check", "modprobe dummy"]));
     assert!(said.contains("-second"), "{said}");
     assert_eq!(release(lab), format!("{first}-second"));
     let second = lab.running();
-    let said = output(&mut lab.deploy(true, &[]));
+    let said = output(lab.to_guest(&["deploy"]).args(SECOND));
     assert!(said.contains("already"), "{said}");
     // The same release as the image's: its modules are not touched, and the deployment has its own.
     let image = lab.ssh("umount -l /lib/modules/*-second; cd /lib/modules && find . -path './.bimg' -prune -o -type f -exec sha256sum {} + | sort");
-    output(&mut lab.deploy(false, &[]));
+    output(&mut lab.to_guest(&["deploy"]));
     let third = lab.running();
     assert_eq!(release(lab), first);
     let list = output(&mut lab.to_guest(&["target", "list"]));
@@ -71,7 +74,7 @@ fn broken(lab: &Lab) {
         std::fs::create_dir_all(lab.path("config/bimg")).unwrap();
         std::fs::write(lab.path("config/bimg/hosts.toml"), hosts).unwrap();
         let start = Instant::now();
-        let mut deploy = lab.bimg_in("broken", &["deploy", "--set", set, "--host", "guest", "--accept-new"]);
+        let mut deploy = lab.bimg(&["deploy", "--set", set, "--host", "guest", "--accept-new"]);
         let said = deploy.env("XDG_CONFIG_HOME", lab.path("config")).output().unwrap();
         let (status, said) = (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned());
         assert_eq!(status, Some(4), "{set}: {said}");
@@ -98,28 +101,34 @@ impl Random {
 fn cuts(lab: &Lab, count: u64) {
     let seed = std::env::var("BIMG_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     let mut random = Random(seed);
-    lab.build_both();
     let mut machine = lab.start();
-    let deploy = |cut: u64| lab.deploy(cut % 2 == 0, &["--no-build"]);
+    let build = || drop(output(lab.bimg(&["build", "--stage", "kernel"]).args(SECOND)));
+    let deploy = || {
+        let mut deploy = lab.to_guest(&["deploy"]);
+        deploy.args(SECOND);
+        deploy
+    };
     // How long a whole deploy takes here.
+    build();
     let start = Instant::now();
-    output(&mut deploy(1));
+    output(&mut deploy());
     let mut whole = start.elapsed().as_millis() as u64;
+    undo(lab);
     let (mut old, mut new) = (0, 0);
     for cut in 0..count {
-        let before = lab.running();
-        let begun = Instant::now();
-        let mut child = deploy(cut).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let moment = random.below(whole);
-        while begun.elapsed() < Duration::from_millis(moment) {
+        build();
+        let start = Instant::now();
+        let mut child = deploy().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let moment = Duration::from_millis(random.below(whole));
+        while start.elapsed() < moment {
             std::thread::sleep(Duration::from_millis(1));
             if child.try_wait().unwrap().is_some() {
-                // It was slower before, with more beside it.
-                whole = begun.elapsed().as_millis() as u64;
+                // There was more beside the one before.
+                whole = start.elapsed().as_millis() as u64;
                 break;
             }
         }
-        let moment = begun.elapsed().as_millis();
+        let moment = start.elapsed().as_millis();
         let power = random.below(2) == 0;
         if power {
             machine.cut();
@@ -135,17 +144,19 @@ fn cuts(lab: &Lab, count: u64) {
             machine.wait_ssh();
         }
         let after = lab.running();
-        if after == before {
+        if after == "image" {
             old += 1;
         } else {
             new += 1;
         }
         // Whatever it was, the next deploy completes.
-        let said = output(&mut deploy(cut));
+        let said = output(&mut deploy());
         let now = lab.running();
         let list = output(&mut lab.to_guest(&["target", "list"]));
         let line = list.lines().find(|line| line.starts_with(&now)).unwrap_or_default();
-        assert!(line.contains("running, default") && !line.contains("trial"), "cut {cut}: {said}\n{list}");
+        assert!(now != "image" && line.contains("running, default"), "cut {cut}: {said}\n{list}");
+        assert!(!line.contains("trial"), "cut {cut}: {said}\n{list}");
+        undo(lab);
         machine.power_off(lab);
         lab.check_disk();
         machine = lab.start();
@@ -156,6 +167,19 @@ fn cuts(lab: &Lab, count: u64) {
     }
     machine.power_off(lab);
     eprintln!("{count} cuts, seed {seed}: {old} times the old kernel, {new} times the new one");
+}
+
+/// Back to the kernel of the image, and nothing of the deployment is left: the next deploy sends everything again.
+fn undo(lab: &Lab) {
+    let id = lab.running();
+    output(&mut lab.to_guest(&["target", "rollback"]));
+    assert_eq!(lab.running(), "image");
+    output(&mut lab.to_guest(&["target", "remove", &id]));
+    let left = lab.ssh(
+        "mkdir -p /tmp/boot && mount -t vfat -o ro /dev/vda1 /tmp/boot && cd /tmp/boot/bimg && find . && cd / &&
+         umount /tmp/boot; ls /lib/modules/.bimg",
+    );
+    assert_eq!(String::from_utf8_lossy(&left.stdout), ".\n./kernels\n");
 }
 
 fn board() -> String {
