@@ -183,6 +183,7 @@ struct One<'a> {
 
 impl One<'_> {
     fn run(&self) -> Result<Deployed> {
+        let need = self.job.built.need();
         let remote = self.reach.open()?;
         // Until the end: the board's own lock goes with the connection, which a reboot ends.
         let _held = if self.job.dry_run { None } else { Some(lock(&remote, &self.job.by)?) };
@@ -204,6 +205,7 @@ impl One<'_> {
                 return Err(on_trial(&self.place.host, &facts, seconds));
             }
             self.progress.note(&format!("{}: {id} runs on trial: going on there", self.place.host));
+            drop(need);
             self.phase.set(TRIAL);
             self.trial().judge(remote, &facts, &payload.id, &payload.release, None)?;
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
@@ -256,6 +258,8 @@ impl One<'_> {
         if self.job.no_reboot {
             return Ok(self.deployed(&payload, Outcome::Installed, &delta, wire));
         }
+        // A trial takes minutes: others may build meanwhile.
+        drop(need);
         self.phase.set(TRIAL);
         let remote = self.trial().run(remote, &payload.id, &payload.release, &facts)?;
         self.prune(&remote, &id);

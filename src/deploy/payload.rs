@@ -15,6 +15,7 @@ use crate::image::kernel;
 use crate::kernel::KernelArtifacts;
 use crate::tree::Content;
 use crate::version::Version;
+use crate::workdir::Lock;
 
 /// One file of a deployment.
 #[derive(Debug, Clone)]
@@ -77,12 +78,32 @@ impl Built {
 pub struct Reading<'a> {
     kernel: &'a KernelArtifacts,
     built: OnceLock<Result<Built>>,
+    /// What keeps others from building it anew, and how many boards need its files still.
+    held: Mutex<(Option<Lock>, usize)>,
+}
+
+/// A board's need of a build's files.
+pub struct Need<'a>(&'a Mutex<(Option<Lock>, usize)>);
+
+impl Drop for Need<'_> {
+    fn drop(&mut self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.1 = held.1.saturating_sub(1);
+        if held.1 == 0 {
+            held.0 = None;
+        }
+    }
 }
 
 impl<'a> Reading<'a> {
-    /// Nothing read yet.
-    pub fn new(kernel: &'a KernelArtifacts) -> Self {
-        Reading { kernel, built: OnceLock::new() }
+    /// Nothing read yet. `lock` is given back when the last of `boards` has dropped its [`Reading::need`].
+    pub fn new(kernel: &'a KernelArtifacts, lock: Option<Lock>, boards: usize) -> Self {
+        Reading { kernel, built: OnceLock::new(), held: Mutex::new((lock, boards)) }
+    }
+
+    /// Until a board has all files.
+    pub fn need(&self) -> Need<'_> {
+        Need(&self.held)
     }
 
     /// `uname -r` of the kernel.

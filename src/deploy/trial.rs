@@ -60,7 +60,11 @@ pub fn write_state(remote: &Remote, slots: &dyn Slots, state: &SlotState) -> Res
 pub fn reboot(remote: &Remote, command: &str) -> Result<()> {
     // In the background, so that the answer still gets here.
     let text = format!("sync\n(trap '' HUP; sleep 1; {command}) >/dev/null 2>&1 </dev/null &\n");
-    remote.run("reboot the board", &text, &[]).map(drop)
+    match remote.run("reboot the board", &text, &[]) {
+        // A busy one is gone before it could answer.
+        Err(error) if error.exit() == Exit::Unreachable => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Waits until the board answers from another boot than `old_boot`, for `time` from `start` on.
@@ -131,11 +135,7 @@ impl Trial<'_> {
             &SlotState { default: default.clone(), trial: Some(id.clone()) },
         )?;
         let armed = "the trial is armed: the next boot of the board is going to be the new kernel's, once";
-        match reboot(&remote, self.reach.slots.reboot()) {
-            // Gone before it could answer.
-            Err(error) if error.exit() == Exit::Unreachable => {}
-            other => other.map_err(|error| error.hint(armed))?,
-        }
+        reboot(&remote, self.reach.slots.reboot()).map_err(|error| error.hint(armed))?;
         drop(remote);
         let (start, time) = (Instant::now(), SHUTDOWN + self.time);
         match self.wait(&before.boot_id, start, time) {

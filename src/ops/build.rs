@@ -119,8 +119,7 @@ pub(super) struct Compiled {
     pub kernel: KernelArtifacts,
     facts: Facts,
     // Another board may share the kernel: nobody changes it until this image is written.
-    #[expect(dead_code, reason = "held, not read")]
-    lock: Option<Lock>,
+    pub lock: Option<Lock>,
 }
 
 /// The first two stages; `None` when only the first was asked for.

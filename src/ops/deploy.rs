@@ -162,12 +162,13 @@ pub fn deploy(
         check_built(build, &shelf, progress)?;
     }
     let run = Runner { options: build, progress };
-    let Some(compiled) = compile(&run, &mut shelf, Stage::Kernel)? else {
+    let Some(mut compiled) = compile(&run, &mut shelf, Stage::Kernel)? else {
         return Err(Error::new("the build left no kernel"));
     };
     // The kernel stays as it is; others may deploy it to other boards meanwhile.
     drop(lock);
-    let built = Reading::new(&compiled.kernel);
+    let kernel_lock = compiled.lock.take();
+    let built = Reading::new(&compiled.kernel, kernel_lock, options.places.len());
     let firmware = BTreeMap::new();
     let mut checks = board.deploy.checks.clone();
     checks.extend(options.checks.iter().cloned());

@@ -83,6 +83,9 @@ fn while_it_waits_for_the_boot() {
     let mut live = lab.live(DEPLOY);
     live.wait_for("board: trial boot of");
     eventually("a reboot", || lab.board().reboots().len() == 1);
+    // Others may build meanwhile.
+    lab.edit_kernel("other");
+    lab.project.build(&["--stage", "kernel"]);
     interrupt(
         &lab,
         live,
