@@ -10,9 +10,10 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use crate::error::{Error, Result};
 use crate::{fsx, interrupt};
@@ -296,14 +297,23 @@ impl Group {
 
     /// Waits for the end; on Ctrl-C kills the group and fails.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = self.try_wait()? {
                 return Ok(status);
             }
             interrupt::check()?;
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(POLL);
+            self.pause();
+        }
+    }
+
+    /// Until the process ends, and no longer than [`POLL`].
+    fn pause(&self) {
+        let pidfd = self.pid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let timeout = Timespec { tv_sec: 0, tv_nsec: POLL.as_nanos() as _ };
+        let woken = pidfd.map(|fd| poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)));
+        // Kernels before 5.3 have no such descriptors.
+        if !matches!(woken, Some(Ok(_))) {
+            std::thread::sleep(POLL / 10);
         }
     }
 
@@ -315,11 +325,12 @@ impl Group {
         let Some(pid) = self.pid() else { return };
         // Errors mean that the group is gone already, which is what we want.
         let _ = kill_process_group(pid, Signal::TERM);
-        for _ in 0..20 {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 break;
             }
-            std::thread::sleep(POLL);
+            self.pause();
         }
         let _ = kill_process_group(pid, Signal::KILL);
         let _ = self.child.wait();
