@@ -48,6 +48,8 @@ pub struct Facts {
     pub deployments: BTreeMap<String, Deployment>,
     /// Kernels on the boot partition that deployments share.
     pub kernels: BTreeSet<SlotId>,
+    /// Of such kernels there are parts.
+    pub half_kernels: BTreeSet<String>,
     /// What interrupted deploys and removals left: IDs.
     pub leftovers: BTreeSet<String>,
     /// How it can be sent files.
@@ -172,7 +174,10 @@ impl Facts {
                 deployment.line(key, value)?;
             }
             "base" => self.base.id = Some(text()),
-            "kernel" => drop(SlotId::from_str(value).map(|kernel| self.kernels.insert(kernel))),
+            "kernel" => match SlotId::from_str(value) {
+                Ok(kernel) => drop(self.kernels.insert(kernel)),
+                Err(_) => drop(self.half_kernels.insert(value.trim_end_matches(".partial").to_string())),
+            },
             "base-file" => {
                 let (hash, path) = value.split_once("  ")?;
                 self.base.files.insert(path.to_string(), digest(hash)?);

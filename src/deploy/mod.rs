@@ -240,7 +240,8 @@ impl One<'_> {
         let stale: Vec<&str> =
             facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
         self.phase.set(TRANSFER);
-        if !stale.is_empty() {
+        let half = facts.half_kernels.iter().any(|kernel| kernel != payload.kernel.as_str());
+        if half || !stale.is_empty() {
             let words: Vec<&str> = iter::once(payload.kernel.as_str()).chain(stale).collect();
             remote.run("remove what interrupted deploys left", include_str!("remote/remove.sh"), &words)?;
         }

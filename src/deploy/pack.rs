@@ -135,7 +135,7 @@ fn frames(input: &mut impl Read, mut output: impl Write, level: impl Fn() -> i32
 pub fn pack(
     entries: &[&Entry],
     made: &[(&str, String)],
-    name: impl Fn(&str) -> &str + Send,
+    name: impl Fn(&str) -> String + Send,
     mode: Option<u32>,
     out: &mut ChildStdin,
     count: &Count<'_>,
@@ -158,7 +158,7 @@ pub fn pack(
 fn archive(
     entries: &[&Entry],
     made: &[(&str, String)],
-    name: impl Fn(&str) -> &str,
+    name: impl Fn(&str) -> String,
     mode: Option<u32>,
     epoch: i64,
     sink: impl Write,
@@ -179,7 +179,7 @@ fn archive(
     for entry in entries {
         let Some(content) = entry.content.as_ref() else { continue };
         let own = if entry.path == "init" { 0o755 } else { 0o644 };
-        append(name(&entry.path), entry.size, mode.unwrap_or(own), &mut content.open()?)?;
+        append(&name(&entry.path), entry.size, mode.unwrap_or(own), &mut content.open()?)?;
     }
     for (path, text) in made {
         append(path, text.len() as u64, mode.unwrap_or(0o644), &mut text.as_bytes())?;

@@ -78,11 +78,11 @@ impl Built {
 pub struct Reading<'a> {
     kernel: &'a KernelArtifacts,
     built: OnceLock<Result<Built>>,
-    /// What keeps others from building it anew, and how many boards need its files still.
+    /// What keeps others from building it anew, and how many need its files still.
     held: Mutex<(Option<Lock>, usize)>,
 }
 
-/// A board's need of a build's files.
+/// Somebody's need of a build's files.
 pub struct Need<'a>(&'a Mutex<(Option<Lock>, usize)>);
 
 impl Drop for Need<'_> {
@@ -96,12 +96,12 @@ impl Drop for Need<'_> {
 }
 
 impl<'a> Reading<'a> {
-    /// Nothing read yet. `lock` is given back when the last of `boards` has dropped its [`Reading::need`].
-    pub fn new(kernel: &'a KernelArtifacts, lock: Option<Lock>, boards: usize) -> Self {
-        Reading { kernel, built: OnceLock::new(), held: Mutex::new((lock, boards)) }
+    /// Nothing read yet. `lock` is given back when the last of `needs` has dropped its [`Reading::need`].
+    pub fn new(kernel: &'a KernelArtifacts, lock: Option<Lock>, needs: usize) -> Self {
+        Reading { kernel, built: OnceLock::new(), held: Mutex::new((lock, needs)) }
     }
 
-    /// Until a board has all files.
+    /// Until a board has all files, or they are read.
     pub fn need(&self) -> Need<'_> {
         Need(&self.held)
     }

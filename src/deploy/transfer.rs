@@ -192,7 +192,7 @@ impl Transfer<'_> {
                 MODULES,
                 include_str!("remote/root.sh"),
                 &[&id, self.facts.packing.program(), &self.payload.release, &base],
-                |stdin| pack(&last, &made, |path| path, None, stdin, count),
+                |stdin| pack(&last, &made, str::to_string, None, stdin, count),
             )
             .map(drop)
     }
@@ -208,7 +208,7 @@ impl Transfer<'_> {
                 let made = [(sums.as_str(), part.iter().copied().map(sum_line).collect())];
                 self.remote
                     .feed(MODULES, include_str!("remote/part.sh"), &[&id, packer, &sums], |stdin| {
-                        pack(part, &made, |path| path, None, stdin, count)
+                        pack(part, &made, str::to_string, None, stdin, count)
                     })
                     // Nothing more after a failure.
                     .inspect_err(|_| while next().is_some() {})?;
@@ -232,16 +232,14 @@ impl Transfer<'_> {
         let sent: Vec<&Entry> = self.chosen(|entry| in_boot(&entry.path)).collect();
         let all = self.payload.entries.iter().filter(|entry| in_boot(&entry.path));
         let kept = self.delta.keep.iter().filter(|path| in_boot(path));
+        let id = self.id();
+        let [sums, copy] = [".sums", ".copy"].map(|name| format!("{id}.partial/{name}"));
+        let to = |path: &str| self.in_bimg(path);
         let made = [
-            (".sums", all.map(|entry| sum_line(entry).replacen("  boot/", "  ", 1)).collect::<String>()),
-            (
-                ".copy",
-                kept.flat_map(|path| [self.source(path), in_partial(path).to_string()])
-                    .map(|it| it + "\n")
-                    .collect(),
-            ),
+            (sums.as_str(), all.map(|it| format!("{}  {}\n", it.sha256, to(&it.path))).collect::<String>()),
+            (copy.as_str(), kept.map(|path| format!("{}\n{}\n", self.source(path), to(path))).collect()),
         ];
-        let (id, shares) = (self.id(), self.payload.entries.iter().any(|it| it.path.starts_with("kernel/")));
+        let shares = self.payload.entries.iter().any(|it| it.path.starts_with("kernel/"));
         let kernel = if shares { self.payload.kernel.as_str() } else { "" };
         let there = if self.delta.kernel_done { "there" } else { "" };
         self.remote
@@ -249,9 +247,18 @@ impl Transfer<'_> {
                 KERNEL,
                 include_str!("remote/boot.sh"),
                 &[&id, self.facts.packing.program(), kernel, there],
-                |stdin| pack(&sent, &made, in_partial, Some(BOOT_MODE), stdin, count),
+                |stdin| pack(&sent, &made, to, Some(BOOT_MODE), stdin, count),
             )
             .map(drop)
+    }
+
+    /// Where a boot file arrives, from `bimg` on.
+    fn in_bimg(&self, path: &str) -> String {
+        let (id, kernel) = (&self.payload.id, &self.payload.kernel);
+        match path.strip_prefix("kernel/") {
+            Some(name) => format!("kernels/{kernel}.partial/{name}"),
+            None => format!("{id}.partial/{}", path.trim_start_matches("boot/")),
+        }
     }
 
     /// Where the boot filesystem has a file that is taken over.
@@ -267,11 +274,6 @@ impl Transfer<'_> {
     fn chosen<'b>(&'b self, half: impl Fn(&&Entry) -> bool + 'b) -> impl Iterator<Item = &'b Entry> {
         self.payload.entries.iter().filter(half).filter(|entry| self.delta.send.contains(&entry.path))
     }
-}
-
-/// What a boot file is called below `ID.partial`.
-fn in_partial(path: &str) -> &str {
-    path.strip_prefix("boot/").unwrap_or(path)
 }
 
 /// Cuts into parts of about [`PART`].

@@ -168,7 +168,7 @@ pub fn deploy(
     // The kernel stays as it is; others may deploy it to other boards meanwhile.
     drop(lock);
     let kernel_lock = compiled.lock.take();
-    let built = Reading::new(&compiled.kernel, kernel_lock, options.places.len());
+    let built = Reading::new(&compiled.kernel, kernel_lock, options.places.len() + 1);
     let firmware = BTreeMap::new();
     let mut checks = board.deploy.checks.clone();
     checks.extend(options.checks.iter().cloned());
@@ -190,7 +190,10 @@ pub fn deploy(
     progress.event(&Event::StageStarted { stage: "deploy", reason: "" });
     let fates = std::thread::scope(|scope| {
         // Whoever needs it waits for it, and hears how it ended.
-        scope.spawn(|| built.get().is_ok());
+        scope.spawn(|| {
+            let _need = built.need();
+            built.get().is_ok()
+        });
         fleet::run(&options.places, options.pace, progress, |place, progress| {
             deploy::deploy(place, &job, progress)
         })

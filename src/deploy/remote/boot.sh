@@ -1,29 +1,27 @@
-# Takes a deployment's boot files: a packed tar on stdin.
+# Takes a deployment's boot files: a packed tar on stdin of `$1.partial` and, unless it is in place, `kernels/$3.partial`.
+# Nothing goes from one directory to another: FAT has no order in which both are written.
 # $1 ID, $2 program that unpacks, $3 kernel that it shares (or empty), $4 not empty: the kernel is in place
 boot_open rw
-dir=$boot_at/bimg/$1.partial kernel=$boot_at/bimg/kernels/$3
-mkdir -p "$dir" 2>/dev/null || die "$boot_at cannot be written"
-unpack "$dir" "$2"
-cd "$dir" || die "cannot enter $dir"
+mkdir -p "$boot_at/bimg/$1.partial" 2>/dev/null || die "$boot_at cannot be written"
+unpack "$boot_at/bimg" "$2"
+cd "$boot_at/bimg" || die "cannot enter $boot_at/bimg"
 while IFS= read -r from && IFS= read -r to; do
-	case $to in */*) mkdir -p "${to%/*}" ;; esac
+	mkdir -p "${to%/*}"
 	cp "$boot_at/$from" "$to" || die "cannot copy $to"
-done <.copy
-check .sums
-rm -f .sums .copy
-cd "$boot_at" || exit
-if [ -n "$4" ]; then
-	# Part of one, from before it was in place.
-	[ -z "$3" ] || rm -rf "$dir/kernel"
-elif [ -n "$3" ]; then
-	mkdir -p bimg/kernels
-	rm -rf "$kernel.partial"
+done <"$1.partial/.copy"
+check "$1.partial/.sums"
+rm -f "$1.partial/.sums" "$1.partial/.copy"
+if [ -n "$3" ] && [ -z "$4" ]; then
 	# One of this name is not what it should be, or it would have been taken.
-	[ ! -e "$kernel" ] || mv "$kernel" "$kernel.partial"
-	mv "$dir/kernel" "$kernel" || die "cannot rename $dir/kernel"
-	rm -rf "$kernel.partial"
+	if [ -e "kernels/$3" ]; then
+		rm -rf "kernels/$3.old.partial"
+		mv "kernels/$3" "kernels/$3.old.partial" || die "cannot rename kernels/$3"
+	fi
+	mv "kernels/$3.partial" "kernels/$3" || die "cannot rename kernels/$3.partial"
+	sync
+	rm -rf "kernels/$3.old.partial"
 fi
 # A leftover without its modules.
-rm -rf "bimg/$1"
-mv "$dir" "bimg/$1" || die "cannot rename $dir"
+rm -rf "./$1"
+mv "$1.partial" "$1" || die "cannot rename $boot_at/bimg/$1.partial"
 sync

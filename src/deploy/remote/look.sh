@@ -65,7 +65,7 @@ list() {
 	done
 	for dir in "$boot_at"/bimg/kernels/*/; do
 		dir=${dir%/}
-		echo "kernel ${dir##*/}"
+		[ ! -d "$dir" ] || echo "kernel ${dir##*/}"
 	done
 	for dir in "$boot_at"/bimg/*/; do
 		dir=${dir%/}

@@ -15,7 +15,7 @@ done
 
 # A script that cannot be read may name it.
 named() {
-	for script in "$boot_at"/bimg/*/boot.scr; do
+	for script in "$boot_at"/bimg/*/*.scr; do
 		[ -e "$script" ] || continue
 		grep -q -a -F -e "bimg/kernels/$1/" "$script"
 		[ $? = 1 ] || return 0
@@ -26,7 +26,7 @@ for kernel in "$boot_at"/bimg/kernels/*; do
 	[ -e "$kernel" ] || continue
 	name=${kernel##*/}
 	case $name in
-	"$needed") continue ;;
+	"$needed" | "$needed.partial") continue ;;
 	*.partial) ;;
 	*)
 		! named "$name" || continue
