@@ -236,8 +236,14 @@ impl Transfer<'_> {
         let [sums, copy] = [".sums", ".copy"].map(|name| format!("{id}.partial/{name}"));
         let to = |path: &str| self.in_bimg(path);
         let made = [
-            (sums.as_str(), all.map(|it| format!("{}  {}\n", it.sha256, to(&it.path))).collect::<String>()),
-            (copy.as_str(), kept.map(|path| format!("{}\n{}\n", self.source(path), to(path))).collect()),
+            (
+                sums.as_str(),
+                all.map(|it| [it.sha256.to_string(), to(&it.path)].join("  ") + "\n").collect::<String>(),
+            ),
+            (
+                copy.as_str(),
+                kept.map(|path| [self.source(path), to(path), String::new()].join("\n")).collect(),
+            ),
         ];
         let shares = self.payload.entries.iter().any(|it| it.path.starts_with("kernel/"));
         let kernel = if shares { self.payload.kernel.as_str() } else { "" };
