@@ -246,14 +246,14 @@ impl Cmd {
                 return Ok(status);
             }
             if interrupt::requested() {
-                if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+                if let Some(pid) = pid(&child) {
                     // Asked, not killed: it has a terminal to put right.
                     let _ = kill_process(pid, Signal::TERM);
                 }
                 child.wait().map_err(failed)?;
                 return Err(Error::interrupted());
             }
-            std::thread::sleep(POLL);
+            pause(&child);
         }
     }
 
@@ -302,18 +302,7 @@ impl Group {
                 return Ok(status);
             }
             interrupt::check()?;
-            self.pause();
-        }
-    }
-
-    /// Until the process ends, and no longer than [`POLL`].
-    fn pause(&self) {
-        let pidfd = self.pid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        let timeout = Timespec { tv_sec: 0, tv_nsec: POLL.as_nanos() as _ };
-        let woken = pidfd.map(|fd| poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)));
-        // Kernels before 5.3 have no such descriptors.
-        if !matches!(woken, Some(Ok(_))) {
-            std::thread::sleep(POLL / 10);
+            pause(&self.child);
         }
     }
 
@@ -330,7 +319,7 @@ impl Group {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 break;
             }
-            self.pause();
+            pause(&self.child);
         }
         let _ = kill_process_group(pid, Signal::KILL);
         let _ = self.child.wait();
@@ -338,7 +327,7 @@ impl Group {
     }
 
     fn pid(&self) -> Option<Pid> {
-        Pid::from_raw(self.child.id().cast_signed())
+        pid(&self.child)
     }
 
     /// The process is no more.
@@ -351,6 +340,21 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// Until a process that nobody has waited for yet ends, and no longer than [`POLL`].
+fn pause(child: &Child) {
+    let pidfd = pid(child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let timeout = Timespec { tv_sec: 0, tv_nsec: POLL.as_nanos() as _ };
+    let woken = pidfd.map(|fd| poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)));
+    // Kernels before 5.3 have no such descriptors.
+    if !matches!(woken, Some(Ok(_))) {
+        std::thread::sleep(POLL / 10);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Several kernels on one board: the image's own beside those that `bimg deploy` brought.
 //!
 //! A *deployment* is a kernel with its DTBs and command line in a directory of the boot partition,
-//! `bimg/ID/`. Where the boot loader can read from any directory, what most deployments have in common, the kernel and its DTBs,
-//! lies in `bimg/kernels/KERNEL/`, named by its content, and is there once. What is to be booted is said by state files of one sector each, made by the image
-//! build and only ever overwritten in place: no cluster is allocated and no directory grows, so that a power cut
-//! leaves either the old sector or the new one, and a filesystem that is clean.
+//! `bimg/ID/`. Where the boot loader can read from any directory, what deployments may have in common, the kernel
+//! and its DTBs, lies in `bimg/kernels/KERNEL/`, named by its content, and is there once. What is to be booted is
+//! said by state files of one sector each, made by the image build and only ever overwritten in place: no cluster
+//! is allocated and no directory grows, so that a power cut leaves either the old sector or the new one, and a
+//! filesystem that is clean.
 //!
 //! ```text
 //! armed:   state { default, trial: Some(ID) } -> reboot -> the boot loader takes the trial away, then boots it
@@ -43,6 +44,11 @@ impl SlotId {
     pub fn dir(&self) -> String {
         format!("{DIR}/{}/", self.0)
     }
+
+    /// The directory of what it names as a kernel that deployments share.
+    pub fn kernel_dir(&self) -> String {
+        format!("{DIR}/kernels/{}/", self.0)
+    }
 }
 
 /// Where the files of a deployment lie on the boot partition.
@@ -68,7 +74,7 @@ impl SlotDirs {
 
     /// Directory of what it may share with other deployments, with a `/` at the end.
     pub fn kernel_dir(&self) -> String {
-        format!("{DIR}/kernels/{}/", self.kernel)
+        self.kernel.kernel_dir()
     }
 }
 

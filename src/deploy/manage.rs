@@ -137,6 +137,11 @@ pub fn find(facts: &Facts, wanted: &str) -> Result<String> {
     }
 }
 
+/// Removes deployments, or what is left of some, and kernels that no other one names. `kernel` is needed, named or not.
+pub fn clear(remote: &Remote, what: &str, kernel: &str, ids: &[&str]) -> Result<()> {
+    remote.run(what, include_str!("remote/remove.sh"), &[&[kernel], ids].concat()).map(drop)
+}
+
 /// Removes a deployment.
 pub fn remove(remote: &Remote, facts: &Facts, slots: &dyn Slots, wanted: &str) -> Result<String> {
     let id = find(facts, wanted)?;
@@ -168,7 +173,7 @@ pub fn remove(remote: &Remote, facts: &Facts, slots: &dyn Slots, wanted: &str) -
             "deploy another kernel first",
         );
     }
-    remote.run("remove the deployment", include_str!("remote/remove.sh"), &["", &id])?;
+    clear(remote, "remove the deployment", "", &[&id])?;
     Ok(id)
 }
 

@@ -35,7 +35,6 @@ pub mod transfer;
 pub mod trial;
 
 use std::cell::Cell;
-use std::iter;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -242,8 +241,7 @@ impl One<'_> {
         self.phase.set(TRANSFER);
         let half = facts.half_kernels.iter().any(|kernel| kernel != payload.kernel.as_str());
         if half || !stale.is_empty() {
-            let words: Vec<&str> = iter::once(payload.kernel.as_str()).chain(stale).collect();
-            remote.run("remove what interrupted deploys left", include_str!("remote/remove.sh"), &words)?;
+            manage::clear(&remote, "remove what interrupted deploys left", payload.kernel.as_str(), &stale)?;
         }
         if !there {
             let transfer = Transfer {
@@ -351,8 +349,7 @@ impl One<'_> {
                 return Ok(());
             }
             self.progress.note(&format!("{}: removing old deployments: {}", self.place.host, old.join(", ")));
-            let words: Vec<&str> = iter::once("").chain(old).collect();
-            remote.run("remove old deployments", include_str!("remote/remove.sh"), &words).map(drop)
+            manage::clear(remote, "remove old deployments", "", &old)
         };
         if let Err(error) = prune() {
             self.progress.warn(&format!("old deployments stay: {}", error.one_line()));

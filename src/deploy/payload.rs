@@ -275,7 +275,7 @@ impl Payload {
 
     /// The manifest, as `sha256sum -c` reads it.
     pub fn manifest(&self) -> String {
-        self.entries.iter().map(sum_line).collect()
+        self.entries.iter().map(Entry::sum).collect()
     }
 }
 
@@ -305,9 +305,16 @@ fn name(fields: &[Vec<u8>]) -> SlotId {
     SlotId::of(&Digest::of_fields(fields.iter().map(Vec::as_slice)))
 }
 
-/// One line of `sha256sum`.
-pub(super) fn sum_line(entry: &Entry) -> String {
-    format!("{}  {}\n", entry.sha256, entry.path)
+impl Entry {
+    /// One line of `sha256sum`.
+    pub(super) fn sum(&self) -> String {
+        self.sum_at(&self.path)
+    }
+
+    /// The same for the file at `path`.
+    pub(super) fn sum_at(&self, path: &str) -> String {
+        format!("{}  {path}\n", self.sha256)
+    }
 }
 
 /// Puts the running kernel's files in the place of what is not to be changed.

@@ -12,8 +12,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::facts::{self, Facts};
 use super::pack::{Count, pack};
-use super::payload::{Entry, Payload, in_boot, kernel_name, sum_line};
+use super::payload::{Entry, Payload, in_boot, kernel_name};
 use super::remote::Remote;
+use crate::boot::SlotId;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -58,23 +59,23 @@ impl Delta {
             let mut files = payload.entries.iter().filter(|it| it.path.starts_with(dir));
             files.all(|it| arrived.get(&format!("whole/{}", it.path)) == Some(&it.sha256))
         };
-        let kernel_done = in_place(payload, facts) || whole("kernel/");
+        let running = running_kernel(facts);
+        // What runs was read by the boot loader, and is good.
+        let kernel_done = running.as_ref() == Some(&payload.kernel) || whole("kernel/");
         // It got as far as renaming the half on the root filesystem.
         let root_done = facts.deployments.contains_key(payload.id.as_str());
         let boot_done = kernel_done && whole("boot/");
         let mut delta = Delta { kernel_done, boot_done, root_done, ..Delta::default() };
-        let has_source = base_kernel(facts).is_some();
+        let has_source = facts.base.id.is_none() || running.is_some();
         for entry in &payload.entries {
             let path = entry.path.as_str();
-            let (kernel, boot) = (path.starts_with("kernel/"), path.starts_with("boot/"));
-            let done = if kernel {
-                kernel_done
-            } else if boot {
-                boot_done
-            } else {
-                root_done
+            // Whether it is in place, and whether it may be taken over.
+            let (done, shared) = match path.split_once('/') {
+                Some(("kernel", _)) => (kernel_done, has_source),
+                Some(("boot", _)) => (boot_done, true),
+                Some(("modules", _)) => (root_done, true),
+                _ => (root_done, false),
             };
-            let shared = boot || path.starts_with("modules/") || (kernel && has_source);
             if done {
                 delta.keep.insert(entry.path.clone());
             } else if arrived.get(path) == Some(&entry.sha256) {
@@ -93,26 +94,18 @@ impl Delta {
     }
 }
 
-/// True when the kernel of the deployment is that of the running one: the boot loader has read it, and it is good.
-fn in_place(payload: &Payload, facts: &Facts) -> bool {
-    facts.base.id.is_some()
-        && facts.kernels.contains(&payload.kernel)
-        && kernel_name(facts.base.files.iter().map(|(path, hash)| (path.as_str(), *hash))) == payload.kernel
-}
-
-/// Directory of the boot filesystem with the running deployment's kernel; `None` when it is gone.
-fn base_kernel(facts: &Facts) -> Option<String> {
-    if facts.base.id.is_none() {
-        return Some(String::new());
-    }
+/// The kernel of the running deployment, if the boot partition has it still.
+fn running_kernel(facts: &Facts) -> Option<SlotId> {
+    facts.base.id.as_ref()?;
     let kernel = kernel_name(facts.base.files.iter().map(|(path, hash)| (path.as_str(), *hash)));
-    facts.kernels.contains(&kernel).then(|| format!("bimg/kernels/{kernel}/"))
+    facts.kernels.contains(&kernel).then_some(kernel)
 }
 
 /// What a board still has of an interrupted deploy of the same files, or of another one with the same kernel.
 pub fn arrived(remote: &Remote, payload: &Payload, facts: &Facts) -> Result<BTreeMap<String, Digest>> {
-    let kernel = facts.kernels.contains(&payload.kernel) && !in_place(payload, facts);
-    if !kernel && !facts.leftovers.contains(payload.id.as_str()) {
+    let unseen =
+        facts.kernels.contains(&payload.kernel) && running_kernel(facts).as_ref() != Some(&payload.kernel);
+    if !unseen && !facts.leftovers.contains(payload.id.as_str()) {
         return Ok(BTreeMap::new());
     }
     let words = [payload.id.as_str(), payload.kernel.as_str()];
@@ -178,7 +171,7 @@ impl Transfer<'_> {
         let arrived = self.payload.entries.iter().filter(|it| self.delta.arrived.contains(&it.path));
         let manifest = self.payload.manifest();
         // What no part has checked yet.
-        let sums = arrived.filter(in_root).chain(last.iter().copied()).map(sum_line).collect::<String>()
+        let sums = arrived.filter(in_root).chain(last.iter().copied()).map(Entry::sum).collect::<String>()
             + &format!("{}  files\n", Digest::of(manifest.as_bytes()));
         let made = [
             ("files", manifest),
@@ -205,7 +198,7 @@ impl Transfer<'_> {
         let send = || -> Result<()> {
             while let Some((number, part)) = next() {
                 let sums = format!(".sums.{number}");
-                let made = [(sums.as_str(), part.iter().copied().map(sum_line).collect())];
+                let made = [(sums.as_str(), part.iter().copied().map(Entry::sum).collect())];
                 self.remote
                     .feed(MODULES, include_str!("remote/part.sh"), &[&id, packer, &sums], |stdin| {
                         pack(part, &made, str::to_string, None, stdin, count)
@@ -226,55 +219,38 @@ impl Transfer<'_> {
 
     fn boot(&self, count: &Count<'_>) -> Result<()> {
         // A kernel in place is not touched.
-        let in_boot = |path: &str| {
-            path.starts_with("boot/") || (path.starts_with("kernel/") && !self.delta.kernel_done)
+        let wanted = |path: &str| in_boot(path) && !(self.delta.kernel_done && path.starts_with("kernel/"));
+        let sent: Vec<&Entry> = self.chosen(|entry| wanted(&entry.path)).collect();
+        let all = self.payload.entries.iter().filter(|entry| wanted(&entry.path));
+        let kept = self.delta.keep.iter().filter(|path| wanted(path));
+        let (id, running) = (self.id(), running_kernel(self.facts));
+        // From the boot filesystem's root, and from `bimg` on.
+        let from = |path: &str| match (&self.facts.base.id, path.split_once('/')) {
+            (Some(id), Some((dir, name))) => match &running {
+                Some(kernel) if dir == "kernel" => kernel.kernel_dir() + name,
+                _ => format!("bimg/{id}/{name}"),
+            },
+            (_, name) => name.map_or(path, |(_, name)| name).to_string(),
         };
-        let sent: Vec<&Entry> = self.chosen(|entry| in_boot(&entry.path)).collect();
-        let all = self.payload.entries.iter().filter(|entry| in_boot(&entry.path));
-        let kept = self.delta.keep.iter().filter(|path| in_boot(path));
-        let id = self.id();
+        let to = |path: &str| match path.split_once('/') {
+            Some(("kernel", name)) => format!("kernels/{}.partial/{name}", self.payload.kernel),
+            Some((_, name)) => format!("{id}.partial/{name}"),
+            None => path.to_string(),
+        };
         let [sums, copy] = [".sums", ".copy"].map(|name| format!("{id}.partial/{name}"));
-        let to = |path: &str| self.in_bimg(path);
         let made = [
-            (
-                sums.as_str(),
-                all.map(|it| [it.sha256.to_string(), to(&it.path)].join("  ") + "\n").collect::<String>(),
-            ),
-            (
-                copy.as_str(),
-                kept.map(|path| [self.source(path), to(path), String::new()].join("\n")).collect(),
-            ),
+            (sums.as_str(), all.map(|entry| entry.sum_at(&to(&entry.path))).collect()),
+            (copy.as_str(), kept.map(|path| [from(path), to(path), String::new()].join("\n")).collect()),
         ];
-        let shares = self.payload.entries.iter().any(|it| it.path.starts_with("kernel/"));
-        let kernel = if shares { self.payload.kernel.as_str() } else { "" };
-        let there = if self.delta.kernel_done { "there" } else { "" };
+        let kernel = if self.delta.kernel_done { "" } else { self.payload.kernel.as_str() };
         self.remote
             .feed(
                 KERNEL,
                 include_str!("remote/boot.sh"),
-                &[&id, self.facts.packing.program(), kernel, there],
+                &[&id, self.facts.packing.program(), kernel],
                 |stdin| pack(&sent, &made, to, Some(BOOT_MODE), stdin, count),
             )
             .map(drop)
-    }
-
-    /// Where a boot file arrives, from `bimg` on.
-    fn in_bimg(&self, path: &str) -> String {
-        let (id, kernel) = (&self.payload.id, &self.payload.kernel);
-        match path.strip_prefix("kernel/") {
-            Some(name) => format!("kernels/{kernel}.partial/{name}"),
-            None => format!("{id}.partial/{}", path.trim_start_matches("boot/")),
-        }
-    }
-
-    /// Where the boot filesystem has a file that is taken over.
-    fn source(&self, path: &str) -> String {
-        let name = path.split_once('/').map_or(path, |(_, name)| name);
-        match &self.facts.base.id {
-            None => name.to_string(),
-            Some(id) if path.starts_with("boot/") => format!("bimg/{id}/{name}"),
-            Some(_) => format!("{}{name}", base_kernel(self.facts).unwrap_or_default()),
-        }
     }
 
     fn chosen<'b>(&'b self, half: impl Fn(&&Entry) -> bool + 'b) -> impl Iterator<Item = &'b Entry> {

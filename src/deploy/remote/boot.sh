@@ -1,6 +1,6 @@
-# Takes a deployment's boot files: a packed tar on stdin of `$1.partial` and, unless it is in place, `kernels/$3.partial`.
+# Takes a deployment's boot files: a packed tar on stdin of `$1.partial` and, unless its kernel is in place, `kernels/$3.partial`.
 # Nothing goes from one directory to another: FAT has no order in which both are written.
-# $1 ID, $2 program that unpacks, $3 kernel that it shares (or empty), $4 not empty: the kernel is in place
+# $1 ID, $2 program that unpacks, $3 kernel that arrives (or empty)
 boot_open rw
 mkdir -p "$boot_at/bimg/$1.partial" 2>/dev/null || die "$boot_at cannot be written"
 unpack "$boot_at/bimg" "$2"
@@ -11,7 +11,7 @@ while IFS= read -r from && IFS= read -r to; do
 done <"$1.partial/.copy"
 check "$1.partial/.sums"
 rm -f "$1.partial/.sums" "$1.partial/.copy"
-if [ -n "$3" ] && [ -z "$4" ]; then
+if [ -n "$3" ]; then
 	# One of this name is not what it should be, or it would have been taken.
 	if [ -e "kernels/$3" ]; then
 		rm -rf "kernels/$3.old.partial"
