@@ -14,7 +14,9 @@ fn cut_at_thirty_random_bytes() {
     let board = lab.board();
     lab.edit_kernel("new");
     lab.edit_module("new");
-    many_modules(&lab, 16, 8 << 10);
+    many_modules(&lab, 32, 32 << 10);
+    // A network slower than the board, so that what went over it has been unpacked when it is cut.
+    board.wire().limit(4_000_000);
     let deploy = || {
         let before = board.wire().sent();
         let outcome = lab.deploy(&["--no-reboot"]);
@@ -55,8 +57,9 @@ fn cut_at_thirty_random_bytes() {
         assert!(differ.is_empty(), "{told}\n{differ:#?}");
     }
     assert!(cuts >= 25, "{cuts}");
+    println!("{cuts} cuts; {again} bytes sent again of {}", whole * 30);
     // Without what had arrived it would be all of it, thirty times.
-    assert!(again < whole * 28, "{again} of {}", whole * 30);
+    assert!(again < whole * 24, "{again} of {}", whole * 30);
 }
 
 #[test]
