@@ -21,8 +21,8 @@ use crate::workdir::{Lock, Workdir};
 
 /// A kernel that is silent for this long has not started.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Modules of the default configurations that need no hardware, in order of preference.
-const HARMLESS_MODULES: [&str; 4] = ["dummy", "loop", "brd", "tun"];
+/// Modules of usual configurations that need no hardware, in order of preference.
+const HARMLESS_MODULES: [&str; 7] = ["dummy", "loop", "brd", "tun", "veth", "overlay", "fuse"];
 
 /// How `bimg test` tests.
 #[derive(Debug, Clone)]
@@ -157,11 +157,18 @@ pub fn test(
         (None, None) => unreachable!("a throwaway credential stands in for a key"),
     };
     let image = workdir.image();
+    let module = harmless_module(&manifest.kernel.modules);
+    if module.is_none() && !manifest.kernel.modules.is_empty() {
+        progress.warn(&format!(
+            "no module is tried: none of the build's is among those that load anywhere ({})",
+            HARMLESS_MODULES.join(", ")
+        ));
+    }
     let spec = TestSpec {
         start: start(&image, &work, options.card_size, throwaway.as_ref()),
         chain: board.boot.chain,
         release: manifest.kernel.release.clone(),
-        module: harmless_module(&manifest.kernel.modules),
+        module,
         login,
         log: workdir.out_dir().join("boot.log"),
         boot_timeout: Duration::from_secs(options.timeout),
