@@ -48,8 +48,8 @@ pub struct Facts {
     pub deployments: BTreeMap<String, Deployment>,
     /// Kernels on the boot partition that deployments share.
     pub kernels: BTreeSet<SlotId>,
-    /// Of such kernels there are parts.
-    pub half_kernels: BTreeSet<String>,
+    /// Those that no deployment names, whole or not.
+    pub unused_kernels: BTreeSet<String>,
     /// What interrupted deploys and removals left: IDs.
     pub leftovers: BTreeSet<String>,
     /// How it can be sent files.
@@ -174,10 +174,13 @@ impl Facts {
                 deployment.line(key, value)?;
             }
             "base" => self.base.id = Some(text()),
-            "kernel" => match SlotId::from_str(value) {
-                Ok(kernel) => drop(self.kernels.insert(kernel)),
-                Err(_) => drop(self.half_kernels.insert(value.trim_end_matches(".partial").to_string())),
-            },
+            "kernel" => {
+                // One that has not arrived whole has another name.
+                self.kernels.extend(SlotId::from_str(value));
+            }
+            "kernel-unused" => {
+                self.unused_kernels.insert(value.trim_end_matches(".partial").to_string());
+            }
             "base-file" => {
                 let (hash, path) = value.split_once("  ")?;
                 self.base.files.insert(path.to_string(), digest(hash)?);

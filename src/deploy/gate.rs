@@ -119,14 +119,14 @@ fn check_compatible(board: &Board, dtbs: &[(String, Content)], facts: &Facts) ->
 
 /// Room for what is going to be sent.
 pub fn check_room(payload: &Payload, delta: &Delta, facts: &Facts) -> Result<()> {
+    // What the board has already is linked on the root filesystem, and copied on the boot partition.
+    let copied = |path: &str| {
+        let done = if path.starts_with("kernel/") { delta.kernel_done } else { delta.boot_done };
+        in_boot(path) && !done && delta.keep.contains(path)
+    };
     let sum = |boot: bool| {
-        payload
-            .entries
-            .iter()
-            .filter(|entry| in_boot(&entry.path) == boot)
-            .filter(|entry| !delta.kernel_done || !entry.path.starts_with("kernel/"))
-            // What the board has already is linked on the root filesystem, and copied on the boot partition.
-            .filter(|entry| boot || facts.base.files.get(&entry.path) != Some(&entry.sha256))
+        let here = payload.entries.iter().filter(|entry| in_boot(&entry.path) == boot);
+        here.filter(|entry| delta.send.contains(&entry.path) || copied(&entry.path))
             .map(|entry| entry.size.next_multiple_of(CLUSTER))
             .sum::<u64>()
     };

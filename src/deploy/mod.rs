@@ -187,7 +187,7 @@ impl One<'_> {
         // Until the end: the board's own lock goes with the connection, which a reboot ends.
         let _held = if self.job.dry_run { None } else { Some(lock(&remote, &self.job.by)?) };
         self.phase.set(LOOK);
-        let facts = remote.look(self.reach.slots, &self.images(), true)?;
+        let mut facts = remote.look(self.reach.slots, &self.images(), true)?;
         let dtbs = &self.job.input.dtbs;
         gate::check_board(self.job.board, dtbs, self.reach.slots, &facts)?;
         gate::check_once(&remote, self.reach.slots)?;
@@ -225,6 +225,16 @@ impl One<'_> {
             trial::write_state(&remote, self.reach.slots, &state)?;
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
         }
+        let stale: Vec<&str> =
+            facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
+        let unused = facts.unused_kernels.iter().any(|kernel| kernel != payload.kernel.as_str());
+        if !self.job.dry_run && (unused || !stale.is_empty()) {
+            self.phase.set(TRANSFER);
+            let what = "remove what interrupted deploys left";
+            manage::clear(&remote, what, payload.kernel.as_str(), &stale)?;
+            // There is more room now.
+            facts = remote.look(self.reach.slots, &self.images(), true)?;
+        }
         let there = facts.deployments.get(&id).is_some_and(|it| !it.boot_missing);
         let mut wire = 0;
         let mut delta = Delta::default();
@@ -236,13 +246,7 @@ impl One<'_> {
         if self.job.dry_run {
             return Ok(self.deployed(&payload, Outcome::Planned, &delta, 0));
         }
-        let stale: Vec<&str> =
-            facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
         self.phase.set(TRANSFER);
-        let half = facts.half_kernels.iter().any(|kernel| kernel != payload.kernel.as_str());
-        if half || !stale.is_empty() {
-            manage::clear(&remote, "remove what interrupted deploys left", payload.kernel.as_str(), &stale)?;
-        }
         if !there {
             let transfer = Transfer {
                 remote: &remote,

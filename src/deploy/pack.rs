@@ -1,19 +1,21 @@
 //! Files as a packed tar into a pipe: zstd where the board has it, else gzip, and better where the network is slow.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::payload::Entry;
 use super::remote::cannot_send;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
-use crate::{disk, fsx, interrupt};
+use crate::{fsx, interrupt};
 
-/// Bytes that go from the archive to the packer at once: what a pipe holds.
+/// Bytes that are packed at once, and those that go on at once: what a pipe holds.
+const BLOCK: usize = 4 << 20;
 const PIECE: usize = 64 << 10;
 
 /// How far a transfer is, of all its parts together.
@@ -41,38 +43,14 @@ impl<'a> Count<'a> {
         self.wire.load(Ordering::Relaxed)
     }
 
+    fn add(&self, n: usize) {
+        let done = self.done.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
+        self.progress.count(self.task, done.min(self.total), Some(self.total), Unit::Bytes);
+    }
+
     fn slow(&self) -> bool {
         let time = self.begun.elapsed();
         time > SOON && (self.wire() as f64) < SLOW * time.as_secs_f64()
-    }
-}
-
-/// Passes bytes on and counts them: what is read unpacked, what is written packed.
-struct Counted<'a, T> {
-    inner: T,
-    count: &'a Count<'a>,
-}
-
-impl<T: Read> Read for Counted<'_, T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        interrupt::check_io()?;
-        let n = self.inner.read(buffer)?;
-        let Count { done, total, task, progress, .. } = self.count;
-        let done = done.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
-        progress.count(task, done.min(*total), Some(*total), Unit::Bytes);
-        Ok(n)
-    }
-}
-
-impl<T: Write> Write for Counted<'_, T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.count.wire.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 
@@ -101,33 +79,90 @@ impl Packing {
         }
     }
 
-    /// Packs everything from `input`.
-    fn pack(self, input: &mut impl Read, output: impl Write, slow: impl Fn() -> bool) -> io::Result<()> {
+    /// A block, packed by itself: a gzip member (RFC 1952, section 2.2) or a Zstandard frame (RFC 8878, section 3); both
+    /// may follow each other.
+    fn block(self, block: &[u8], slow: bool) -> io::Result<Vec<u8>> {
         match self {
             Packing::Gzip => {
-                let threads = std::thread::available_parallelism().map_or(2, usize::from);
-                disk::gz(input, output, threads, || {
-                    if slow() { Compression::default() } else { Compression::fast() }
-                })
+                let level = if slow { Compression::default() } else { Compression::fast() };
+                let mut packer = GzEncoder::new(Vec::with_capacity(block.len() / 2), level);
+                packer.write_all(block)?;
+                packer.finish()
             }
-            Packing::Zstd => frames(input, output, || if slow() { 9 } else { 1 }),
+            Packing::Zstd => {
+                let mut packer = zstd::bulk::Compressor::new(if slow { 9 } else { 1 })?;
+                packer.include_checksum(true)?;
+                packer.compress(block)
+            }
         }
     }
 }
 
-/// Zstandard, a frame after the other, so that each can have its level (RFC 8878, section 3: frames may follow each
-/// other). A thread is enough: parts go at the same time.
-fn frames(input: &mut impl Read, mut output: impl Write, level: impl Fn() -> i32) -> io::Result<()> {
-    const FRAME: u64 = 4 << 20;
-    let mut block = Vec::with_capacity(FRAME as usize);
-    loop {
-        block.clear();
-        if input.by_ref().take(FRAME).read_to_end(&mut block)? == 0 {
-            return output.flush();
+/// Packs what is written to it, block by block, each as the network is then. A thread is enough: parts go at the same time.
+struct Packer<'a, W> {
+    out: W,
+    block: Vec<u8>,
+    count: &'a Count<'a>,
+    /// Why nothing more can be sent.
+    failure: Option<io::Error>,
+}
+
+impl<'a, W: Write> Packer<'a, W> {
+    fn new(out: W, count: &'a Count<'a>) -> Self {
+        Packer { out, block: Vec::with_capacity(BLOCK), count, failure: None }
+    }
+
+    /// Takes `size` bytes, and fills up to a block of tar.
+    fn take(&mut self, mut content: impl Read, size: u64) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let room = (BLOCK - self.block.len()).min(usize::try_from(left).unwrap_or(BLOCK));
+            let n = content.by_ref().take(room as u64).read_to_end(&mut self.block)?;
+            if n == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has become shorter"));
+            }
+            left -= n as u64;
+            self.count.add(n);
+            self.full()?;
         }
-        let mut packer = zstd::bulk::Compressor::new(level())?;
-        packer.include_checksum(true)?;
-        output.write_all(&packer.compress(&block)?)?;
+        let rest = size.next_multiple_of(512) - size;
+        self.write_all(&[0; 512][..rest as usize])
+    }
+
+    fn full(&mut self) -> io::Result<()> {
+        if self.block.len() == BLOCK { self.flush() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let packed = self.count.packing.block(&self.block, self.count.slow())?;
+        self.block.clear();
+        for piece in packed.chunks(PIECE) {
+            interrupt::check_io()?;
+            self.out.write_all(piece)?;
+            self.count.wire.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Packer<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..n]);
+        self.count.add(n);
+        self.full()?;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        self.send().map_err(|cause| {
+            let told = io::Error::from(cause.kind());
+            self.failure = Some(cause);
+            told
+        })
     }
 }
 
@@ -135,24 +170,15 @@ fn frames(input: &mut impl Read, mut output: impl Write, level: impl Fn() -> i32
 pub fn pack(
     entries: &[&Entry],
     made: &[(&str, String)],
-    name: impl Fn(&str) -> String + Send,
+    name: impl Fn(&str) -> String,
     mode: Option<u32>,
     out: &mut ChildStdin,
     count: &Count<'_>,
 ) -> Result<()> {
-    let (unpacked, archived) = io::pipe().map_err(|cause| cannot_send(&cause))?;
-    std::thread::scope(|scope| {
-        let archived = BufWriter::with_capacity(PIECE, archived);
-        let reader = scope.spawn(move || archive(entries, made, name, mode, count.epoch, archived));
-        // Dropped with its input before the reader is waited for, which may still want to write.
-        let packed = {
-            let mut input = Counted { inner: unpacked, count };
-            count.packing.pack(&mut input, Counted { inner: out, count }, || count.slow())
-        };
-        let read = reader.join().unwrap_or_else(|_| Err(Error::new("a reading thread died")));
-        interrupt::check()?;
-        packed.map_err(|cause| cannot_send(&cause)).and(read)
-    })
+    let mut packer = Packer::new(out, count);
+    let archived = archive(entries, made, name, mode, count.epoch, &mut packer);
+    interrupt::check()?;
+    packer.failure.map_or(archived, |cause| Err(cannot_send(&cause)))
 }
 
 fn archive(
@@ -161,9 +187,9 @@ fn archive(
     name: impl Fn(&str) -> String,
     mode: Option<u32>,
     epoch: i64,
-    sink: impl Write,
+    packer: &mut Packer<'_, impl Write>,
 ) -> Result<()> {
-    let mut builder = tar::Builder::new(sink);
+    let mut builder = tar::Builder::new(packer);
     let mut append = |path: &str, size: u64, mode: u32, content: &mut dyn Read| -> Result<()> {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Regular);
@@ -172,8 +198,10 @@ fn archive(
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(epoch.max(1).cast_unsigned());
+        // The header, and the name before it where it is long; the content goes straight into a block.
         builder
-            .append_data(&mut header, path, content)
+            .append_data(&mut header, path, io::empty())
+            .and_then(|()| builder.get_mut().take(content, size))
             .map_err(|cause| Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause)))
     };
     for entry in entries {
@@ -184,7 +212,7 @@ fn archive(
     for (path, text) in made {
         append(path, text.len() as u64, mode.unwrap_or(0o644), &mut text.as_bytes())?;
     }
-    builder.into_inner().and_then(|mut sink| sink.flush()).map_err(|cause| cannot_send(&cause))
+    builder.into_inner().and_then(Write::flush).map_err(|cause| cannot_send(&cause))
 }
 
 #[cfg(test)]
@@ -206,7 +234,9 @@ mod tests {
         for packing in [Packing::Gzip, Packing::Zstd] {
             let sizes = [false, true].map(|slow| {
                 let mut packed = tempfile::NamedTempFile::new().unwrap();
-                packing.pack(&mut text.as_slice(), &mut packed, || slow).unwrap();
+                for block in text.chunks(BLOCK) {
+                    packed.write_all(&packing.block(block, slow).unwrap()).unwrap();
+                }
                 let unpacked = Cmd::new(packing.program()).arg("-dc").arg(packed.path()).check().unwrap();
                 assert!(unpacked.stdout == text, "{packing:?}");
                 packed.as_file().metadata().unwrap().len()

@@ -1,9 +1,8 @@
 //! What is deployed: the files of one kernel, with their hashes and the name that follows from them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::facts::Facts;
 use super::{gate, target};
@@ -11,8 +10,7 @@ use crate::boot::{BootInput, SlotDirs, SlotId, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fsx;
-use crate::image::kernel;
-use crate::kernel::KernelArtifacts;
+use crate::kernel::{KernelArtifacts, staged};
 use crate::tree::Content;
 use crate::version::Version;
 use crate::workdir::Lock;
@@ -26,7 +24,7 @@ pub struct Entry {
     pub content: Option<Content>,
     /// Hash.
     pub sha256: Digest,
-    /// Bytes, 0 when the board has them.
+    /// Bytes; when the board has it, those of the build's own file of that name, and 0 if there is none.
     pub size: u64,
 }
 
@@ -49,13 +47,19 @@ pub struct Built {
 }
 
 impl Built {
-    /// Reads and hashes the modules.
+    /// Hashes the modules that have changed since the build.
     pub fn new(kernel: &KernelArtifacts) -> Result<Built> {
-        let mut paths = Vec::new();
-        collect(&kernel.modules_dir, "modules", &mut paths)?;
-        paths.sort();
+        let own = format!("lib/modules/{}/", kernel.release);
+        let staged = staged::staged(&kernel.stage)?.into_iter();
+        let modules = staged.filter_map(|file| {
+            let path = format!("modules/{}", file.path.strip_prefix(&own)?);
+            let content =
+                Content::Range { file: Arc::new(kernel.stage.join(&file.path)), offset: 0, len: file.size };
+            let entry = Entry { path, content: Some(content), sha256: file.sha256, size: file.size };
+            Some(Module { entry, vermagic: file.vermagic })
+        });
         let files = kernel.files().filter_map(|(name, path)| Some((path.to_owned(), kernel.digest(name)?)));
-        Ok(Built { files: files.collect(), modules: read_all(&paths)?, kernel: kernel.clone() })
+        Ok(Built { files: files.collect(), modules: modules.collect(), kernel: kernel.clone() })
     }
 
     /// An entry; the kernel's own files are not hashed again.
@@ -126,46 +130,6 @@ impl<'a> Reading<'a> {
     pub fn failure(self) -> Option<Error> {
         self.built.into_inner()?.err()
     }
-}
-
-fn collect(dir: &Path, name: &str, into: &mut Vec<(String, PathBuf)>) -> Result<()> {
-    for child in fsx::names(dir)? {
-        let (path, name) = (dir.join(&child), format!("{name}/{child}"));
-        if path.is_dir() { collect(&path, &name, into)? } else { into.push((name, path)) }
-    }
-    Ok(())
-}
-
-/// Reads each file once, on all cores.
-fn read_all(paths: &[(String, PathBuf)]) -> Result<Vec<Module>> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(paths.len()));
-    let work = || -> Result<()> {
-        while let Some((name, path)) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-            crate::interrupt::check()?;
-            let (content, bytes) = (Content::whole(path)?, fsx::read(path)?);
-            let vermagic = kernel::is_module(name).then(|| kernel::vermagic(name, &bytes)).flatten();
-            let entry = Entry {
-                path: name.clone(),
-                size: content.len(),
-                content: Some(content),
-                sha256: Digest::of(&bytes),
-            };
-            done.lock().unwrap_or_else(PoisonError::into_inner).push(Module { entry, vermagic });
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..std::thread::available_parallelism().map_or(2, usize::from))
-            .map(|_| scope.spawn(work))
-            .collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(Error::new("a hashing thread died"))))
-    })?;
-    let mut modules = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    modules.sort_by(|a: &Module, b: &Module| a.entry.path.cmp(&b.entry.path));
-    Ok(modules)
 }
 
 /// Which parts come from the build; the others are the running deployment's.
@@ -268,9 +232,9 @@ impl Payload {
         Ok(entries.into_values().collect())
     }
 
-    /// Bytes that are not on the board.
+    /// Bytes that come from the build.
     pub fn size(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.size).sum()
+        self.entries.iter().filter(|entry| entry.content.is_some()).map(|entry| entry.size).sum()
     }
 
     /// The manifest, as `sha256sum -c` reads it.
@@ -319,11 +283,12 @@ impl Entry {
 
 /// Puts the running kernel's files in the place of what is not to be changed.
 fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts) -> Result<()> {
-    let replaced: Vec<String> = entries.keys().filter(|path| !parts.takes(path)).cloned().collect();
-    for path in replaced {
-        entries.remove(&path);
+    let replaced = entries.iter().filter(|(path, _)| !parts.takes(path));
+    let sizes: BTreeMap<String, u64> = replaced.map(|(path, entry)| (path.clone(), entry.size)).collect();
+    entries.retain(|path, _| parts.takes(path));
+    for path in sizes.keys() {
         // Modules may be others than those of the build; every boot file has its counterpart.
-        if in_boot(&path) && !facts.base.files.contains_key(&path) {
+        if in_boot(path) && !facts.base.files.contains_key(path) {
             let name = path.split_once('/').map_or("", |(_, name)| name);
             return Err(Error::new(format!("the running kernel's `{name}` was not found on the board"))
                 .hint(
@@ -334,7 +299,8 @@ fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts)
     for (path, sha256) in &facts.base.files {
         let part = in_boot(path) || path.starts_with("modules/");
         if part && !parts.takes(path) {
-            let entry = Entry { path: path.clone(), content: None, sha256: *sha256, size: 0 };
+            let size = sizes.get(path).copied().unwrap_or_default();
+            let entry = Entry { path: path.clone(), content: None, sha256: *sha256, size };
             entries.insert(path.clone(), entry);
         }
     }

@@ -85,8 +85,8 @@ impl Remote {
 
     /// `text` behind the prelude, able to find the boot filesystem.
     fn whole(&self, text: &str) -> String {
-        let find = format!("boot_find {} {} || :\n", self.boot_partition, quote(self.boot_file));
-        format!("{PRELUDE}{find}{text}")
+        let (partition, file) = (self.boot_partition, quote(self.boot_file));
+        format!("{PRELUDE}boot_where() {{ boot_find {partition} {file} || :; }}\n{text}")
     }
 
     /// Runs a script and returns what it printed.
@@ -172,7 +172,8 @@ impl Remote {
         text.push_str("list\n}\n");
         // In a subshell, which a mount that fails may end.
         text.push_str(
-            "if [ -n \"$boot_at$boot_dev\" ]; then\n\
+            "boot_where\n\
+             if [ -n \"$boot_at$boot_dev\" ]; then\n\
              echo \"boot-device ${boot_dev:-$boot_at}\"\n\
              (boot_open ro && boot) 2>\"$run/look\" || echo \"boot-error $(tail -n 1 \"$run/look\")\"\n\
              else echo 'boot-error no such partition beside the root filesystem, and none is mounted'; fi\n",

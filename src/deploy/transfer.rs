@@ -166,7 +166,8 @@ impl Transfer<'_> {
     fn root(&self, count: &Count<'_>) -> Result<()> {
         let in_root = |entry: &&Entry| !in_boot(&entry.path);
         let mut parts = parts(self.chosen(in_root));
-        let last = parts.pop().unwrap_or_default();
+        // One alone goes with the rest; of several none is left until all others are there.
+        let last = if parts.len() == 1 { parts.remove(0) } else { Vec::new() };
         self.send_parts(&parts, count)?;
         let arrived = self.payload.entries.iter().filter(|it| self.delta.arrived.contains(&it.path));
         let manifest = self.payload.manifest();

@@ -70,7 +70,7 @@ pub fn compress(
     let result = match compression {
         Compression::Xz => xz(&mut input, sink, threads),
         Compression::Zstd => zstd(&mut input, sink, threads, total),
-        Compression::Gz => gz(&mut input, sink, threads, flate2::Compression::default),
+        Compression::Gz => gz(&mut input, sink, threads),
     };
     interrupt::check()?;
     result.map_err(|cause| fsx::io_error("write", &target, &cause))?;
@@ -136,12 +136,7 @@ fn zstd(input: &mut impl Read, output: impl Write, threads: usize, total: u64) -
 type Deflated = io::Result<(Vec<u8>, Crc)>;
 
 /// Packs as one gzip member, with `threads` threads.
-pub fn gz(
-    input: &mut impl Read,
-    mut output: impl Write,
-    threads: usize,
-    mut level: impl FnMut() -> flate2::Compression,
-) -> io::Result<()> {
+fn gz(input: &mut impl Read, mut output: impl Write, threads: usize) -> io::Result<()> {
     /// Deflate, no name, no time, unknown system (RFC 1952).
     const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
     /// An empty last block with fixed codes.
@@ -156,11 +151,9 @@ pub fn gz(
         // Each worker takes every n-th block, so results come back in order by going round.
         let workers: Vec<_> = (0..threads)
             .map(|_| {
-                let (send, blocks) = sync_channel::<(Vec<u8>, flate2::Compression)>(2);
+                let (send, blocks) = sync_channel::<Vec<u8>>(2);
                 let (done, results) = sync_channel::<Deflated>(2);
-                scope.spawn(move || {
-                    blocks.iter().try_for_each(|(block, level)| done.send(deflate(&block, level)))
-                });
+                scope.spawn(move || blocks.iter().try_for_each(|block| done.send(deflate(&block))));
                 (send, results)
             })
             .collect();
@@ -172,7 +165,7 @@ pub fn gz(
             if block.is_empty() {
                 break;
             }
-            workers[worker].0.send((block, level())).map_err(|_| gone())?;
+            workers[worker].0.send(block).map_err(|_| gone())?;
             waiting.push_back(worker);
             if waiting.len() >= 2 * threads
                 && let Some(oldest) = waiting.pop_front()
@@ -192,10 +185,10 @@ pub fn gz(
 }
 
 /// One block, ended on a byte boundary so that the next can follow.
-fn deflate(block: &[u8], level: flate2::Compression) -> Deflated {
+fn deflate(block: &[u8]) -> Deflated {
     let mut crc = Crc::new();
     crc.update(block);
-    let mut encoder = Compress::new(level, false);
+    let mut encoder = Compress::new(flate2::Compression::default(), false);
     let mut bytes = Vec::with_capacity(block.len() / 2 + 1024);
     loop {
         let consumed = encoder.total_in() as usize;

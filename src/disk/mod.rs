@@ -37,7 +37,7 @@ use crate::tree::{Content, Tree};
 use crate::units::ByteSize;
 
 pub use bmap::{Bmap, MAX_BMAP, Summer};
-pub use compress::{Compression, compress, gz, write_sums};
+pub use compress::{Compression, compress, write_sums};
 pub use format::{Finished, Format, Output};
 pub use kind::PartitionType;
 pub use layout::{Layout, Placed, layout};

@@ -1,19 +1,17 @@
 //! A kernel build from check to stamp.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::config::Values;
 use super::make::Make;
 use super::run::Runner;
 use super::spec::{KernelArtifacts, KernelSpec};
 use super::stamp::{self, Freshness, Inputs};
-use super::{compile, configure, repair, signing, source_tree, stage, uimage};
+use super::{compile, configure, repair, signing, source_tree, stage, staged, uimage};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::fsx;
 use crate::progress::Progress;
-use crate::tree::TreePath;
 use crate::workdir::Lock;
 
 /// Builds the kernel, or finishes an earlier build of the same directory.
@@ -37,7 +35,7 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<(KernelArtifa
     let inputs = Inputs::of(spec)?;
     let make = Make::new(spec)?;
     repair::begin(spec)?;
-    let artifacts = steps(spec, &make, runner)?;
+    let artifacts = steps(spec, &make, &inputs, runner)?;
     repair::end(spec)?;
     stamp::write(spec, inputs, &artifacts)?;
     let mut own = stamp::artifacts(wanted, &artifacts.release, artifacts.command, artifacts.digests);
@@ -45,8 +43,8 @@ pub fn build(spec: &KernelSpec, progress: &dyn Progress) -> Result<(KernelArtifa
     Ok((own, lock))
 }
 
-fn steps(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<KernelArtifacts> {
-    let values = configure::configure(spec, make, runner)?;
+fn steps(spec: &KernelSpec, make: &Make, inputs: &Inputs, runner: Runner<'_>) -> Result<KernelArtifacts> {
+    let values = configure::configure(spec, make, inputs, runner)?;
     if let Some(warning) = signing::warning(&values) {
         runner.progress.warn(warning);
     }
@@ -72,27 +70,9 @@ fn finish(spec: &KernelSpec, make: &Make, values: &Values, release: &str) -> Res
     for (name, path) in artifacts.files() {
         digests.insert(name.to_string(), Digest::of_file(path)?);
     }
-    digests.insert("modules".to_string(), tree_digest(&spec.stage())?);
+    let files = staged::staged(&spec.stage())?;
+    staged::keep(&spec.stage(), &files)?;
+    digests.insert("modules".to_string(), staged::digest(&files));
     artifacts.digests = digests;
     Ok(artifacts)
-}
-
-/// Of the names and contents of all files below a directory, in path order.
-fn tree_digest(root: &Path) -> Result<Digest> {
-    fn collect(root: &Path, dir: &TreePath, fields: &mut Vec<Vec<u8>>) -> Result<()> {
-        for name in fsx::names(&root.join(dir.as_str()))? {
-            let path = dir.join(&name)?;
-            let file = root.join(path.as_str());
-            if file.is_dir() {
-                collect(root, &path, fields)?;
-            } else {
-                fields.push(path.as_str().as_bytes().to_vec());
-                fields.push(Digest::of_file(&file)?.0.to_vec());
-            }
-        }
-        Ok(())
-    }
-    let mut fields = Vec::new();
-    collect(root, &TreePath::root(), &mut fields)?;
-    Ok(Digest::of_fields(fields.iter().map(Vec::as_slice)))
 }

@@ -6,7 +6,7 @@ use super::configure;
 use super::make::{self, Make};
 use super::run::Runner;
 use super::spec::KernelSpec;
-use super::stamp::{self, Freshness};
+use super::stamp::{self, Freshness, Inputs};
 use super::{repair, source_tree};
 use crate::error::Result;
 use crate::fsx;
@@ -28,7 +28,8 @@ pub fn make(spec: &KernelSpec, goals: &[String], progress: &dyn Progress) -> Res
     repair::begin(spec)?;
     if !cleaning && !is_fresh {
         stamp::invalidate(spec)?;
-        configure::configure(spec, &make, Runner { log: &spec.log, progress, editable: spec.editable })?;
+        let runner = Runner { log: &spec.log, progress, editable: spec.editable };
+        configure::configure(spec, &make, &Inputs::of(spec)?, runner)?;
     }
     let config =
         || -> Result<Values> { Ok(Values::parse(&fsx::read_optional(&spec.config())?.unwrap_or_default())) };

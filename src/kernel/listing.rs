@@ -11,6 +11,7 @@ use std::sync::{Condvar, Mutex};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::{fsx, interrupt};
 
@@ -72,6 +73,17 @@ impl Listing {
     /// True for a tree without files.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Of the files that `wanted` takes, by their directory (`""` for the root) and name.
+    pub fn digest(&self, wanted: impl Fn(&[u8], &[u8]) -> bool) -> Digest {
+        let mut fields: Vec<Vec<u8>> = Vec::new();
+        for dir in &self.dirs {
+            for (name, print) in dir.files.iter().filter(|(name, _)| wanted(&dir.path, name)) {
+                fields.extend([dir.path.clone(), name.clone(), print.to_le_bytes().to_vec()]);
+            }
+        }
+        Digest::of_fields(fields.iter().map(Vec::as_slice))
     }
 
     /// The form to keep: per directory its path and its files, lengths before texts, little-endian.
@@ -257,7 +269,8 @@ fn counts(name: &[u8]) -> bool {
     (!name.starts_with(b".") || name == b".scmversion") && !name.ends_with(b"~")
 }
 
-fn fingerprint(stat: &rustix::fs::Stat) -> u64 {
+/// What a file looks like from outside.
+pub(super) fn fingerprint(stat: &rustix::fs::Stat) -> u64 {
     let fields = [
         u64::from(stat.st_mode),
         stat.st_ino,

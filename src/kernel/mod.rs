@@ -26,6 +26,7 @@ mod signing;
 mod source_tree;
 mod spec;
 mod stage;
+pub mod staged;
 pub mod stamp;
 mod uimage;
 

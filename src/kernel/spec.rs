@@ -131,6 +131,8 @@ pub struct KernelArtifacts {
     pub dtbs: Vec<(String, PathBuf)>,
     /// Name as in the spec, and file.
     pub overlays: Vec<(String, PathBuf)>,
+    /// Where modules are installed: [`super::staged`] tells what is there.
+    pub stage: PathBuf,
     /// `STAGE/lib/modules/RELEASE`; also there, with modules.builtin, when the kernel has no modules.
     pub modules_dir: PathBuf,
     /// The full configuration.

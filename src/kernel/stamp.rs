@@ -57,6 +57,18 @@ impl Inputs {
     pub fn of(spec: &KernelSpec) -> Result<Self> {
         Ok(Inputs { labelled: labelled(spec)?, listing: listing(spec)? })
     }
+
+    /// Of all that decides `.config`: as long as it stays, so does the configuration.
+    pub fn of_config(&self) -> Digest {
+        let decides =
+            |label: &str| !is_goal(label) && !OUTSIDE_CONFIG.iter().any(|other| label.starts_with(other));
+        let labelled = self.labelled.iter().filter(|(label, _)| decides(label));
+        let mut fields: Vec<&[u8]> =
+            labelled.flat_map(|(label, value)| [label.as_bytes(), value.as_bytes()]).collect();
+        let listing = self.listing.as_ref().map(|listing| listing.digest(decides_config));
+        fields.extend(listing.as_ref().map(|digest| &digest.0[..]));
+        Digest::of_fields(fields)
+    }
 }
 
 fn listing(spec: &KernelSpec) -> Result<Option<Listing>> {
@@ -140,6 +152,17 @@ pub fn widened(spec: &KernelSpec) -> Result<KernelSpec> {
 /// Labels of what make is asked for, each followed by a name.
 const GOALS: [&str; 3] = ["image", "device tree", "overlay"];
 
+/// Labels, or what they begin with, that `.config` does not depend on, besides the goals.
+const OUTSIDE_CONFIG: [&str; 3] = ["external module ", "file of CONFIG_", "git revision"];
+
+/// True for files of a source tree that Kconfig reads, runs, or is called by.
+fn decides_config(dir: &[u8], name: &[u8]) -> bool {
+    let top = dir.split(|&byte| byte == b'/').next().unwrap_or_default();
+    let depth = dir.split(|&byte| byte == b'/').count();
+    let makefile = name.starts_with(b"Makefile") && (dir.is_empty() || (top == b"arch" && depth == 2));
+    makefile || top == b"scripts" || name.starts_with(b"Kconfig") || dir.ends_with(b"/configs")
+}
+
 fn is_goal(label: &str) -> bool {
     GOALS.iter().any(|goal| label.strip_prefix(goal).is_some_and(|rest| rest.starts_with(' ')))
 }
@@ -174,6 +197,7 @@ pub fn artifacts(
         images: spec.targets.iter().map(|name| (name.clone(), spec.image(name))).collect(),
         dtbs: dtbs(&spec.dtbs),
         overlays: dtbs(&spec.overlays),
+        stage: spec.stage(),
         modules_dir: spec.stage().join("lib/modules").join(release),
         config: spec.config(),
         system_map: spec.obj().join("System.map"),

@@ -21,6 +21,7 @@ const GNU: &[&str] = &[
     "mkdir",
     "mv",
     "od",
+    "openssl",
     "rm",
     "sed",
     "sha256sum",
@@ -31,6 +32,7 @@ const GNU: &[&str] = &[
     "touch",
     "tr",
     "wc",
+    "xargs",
     "zstd",
 ];
 

@@ -44,7 +44,8 @@ const FAKES: &[(&str, &str)] = &[
     ("reboot", "echo \"$*\" >>/var/reboot"),
     (
         "df",
-        "echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'\necho \"/dev/root 99999999 0 $(cat \"/var/free$2\" 2>/dev/null || echo 9999999) 0% /\"",
+        "echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'\nfree=$(cat \"/var/free$2\" 2>/dev/null || echo 9999999)\n\
+         held=$(cat \"/var/free$2.while\" 2>/dev/null) && [ -e \"$held\" ] && free=100\necho \"/dev/root 99999999 0 $free 0% /\"",
     ),
     (
         "mount",
@@ -198,7 +199,9 @@ impl Board {
     }
 
     pub fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     pub fn read(&self, name: &str) -> String {

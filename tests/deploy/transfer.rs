@@ -190,6 +190,7 @@ fn what_interrupted_deploys_left_is_removed() {
     for left in [
         "boot/bimg/00000000aaaa.partial",
         "boot/bimg/00000000bbbb",
+        "boot/bimg/kernels/00000000dddd",
         "lib/modules/.bimg/00000000cccc.partial/sent",
     ] {
         std::fs::create_dir_all(board.path(left)).unwrap();
@@ -202,8 +203,47 @@ fn what_interrupted_deploys_left_is_removed() {
         ),
     );
     lab.edit_module("first");
+    // There is room once they are gone.
+    for (at, left) in [
+        ("boot", "boot/bimg/kernels/00000000dddd"),
+        ("lib/modules", "lib/modules/.bimg/00000000cccc.partial"),
+    ] {
+        board.write(&format!("var/free/{at}.while"), &format!("/{left}"));
+    }
     lab.deploy(&[]).ok();
     assert_eq!(deployments(board), [board.running()]);
+    assert_eq!(board.names("boot/bimg/kernels").len(), 1);
+}
+
+#[test]
+fn a_kernel_that_nothing_names_is_removed() {
+    let lab = Lab::new();
+    let board = lab.board();
+    board.write("boot/bimg/kernels/00000000dddd/Image", "whole");
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    assert!(!board.path("boot/bimg/kernels/00000000dddd").exists());
+}
+
+#[test]
+fn what_arrived_needs_no_room_again() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.edit_module("first");
+    lab.deploy(&["--no-reboot"]).ok();
+    // As it was before the half on the root filesystem was put together.
+    let [id] = board.deployments().try_into().unwrap();
+    let own = board.path(&format!("lib/modules/.bimg/{id}"));
+    let partial = board.path(&format!("lib/modules/.bimg/{id}.partial"));
+    std::fs::create_dir(&partial).unwrap();
+    std::fs::rename(&own, partial.join("sent")).unwrap();
+    for made in ["files", "info", "stamp"] {
+        std::fs::remove_file(partial.join("sent").join(made)).unwrap();
+    }
+    // In KiB: what is kept free anyway.
+    board.write("var/free/lib/modules", "1024\n");
+    lab.deploy(&["--no-reboot"]).ok();
+    assert_eq!(board.deployments(), [id]);
 }
 
 #[test]

@@ -65,7 +65,9 @@ list() {
 	done
 	for dir in "$boot_at"/bimg/kernels/*/; do
 		dir=${dir%/}
-		[ ! -d "$dir" ] || echo "kernel ${dir##*/}"
+		[ -d "$dir" ] || continue
+		echo "kernel ${dir##*/}"
+		named "${dir##*/}" || echo "kernel-unused ${dir##*/}"
 	done
 	for dir in "$boot_at"/bimg/*/; do
 		dir=${dir%/}
@@ -81,11 +83,11 @@ base() {
 		if stamp | cmp -s - stamp; then
 			sed 's/^/base-file /' files
 		else
-			find modules -type f -exec sha256sum {} + | sed 's/^/base-file /'
+			find modules -type f -exec $sha {} + | plain | sed 's/^/base-file /'
 			grep -e '  boot/' -e '  kernel/' files | sed 's/^/base-file /'
 		fi
 	elif cd "/lib/modules/$(uname -r)" 2>/dev/null; then
-		find . -type f -exec sha256sum {} + | sed 's|  \./|  modules/|; s/^/base-file /'
+		find . -type f -exec $sha {} + | plain | sed 's|  \./|  modules/|; s/^/base-file /'
 	fi
 	cd /
 }

@@ -12,16 +12,6 @@ for id; do
 	sync
 	rm -rf "$store/$id.partial" "$boot_at/bimg/$id.partial" || exit
 done
-
-# A script that cannot be read may name it.
-named() {
-	for script in "$boot_at"/bimg/*/*.scr; do
-		[ -e "$script" ] || continue
-		grep -q -a -F -e "bimg/kernels/$1/" "$script"
-		[ $? = 1 ] || return 0
-	done
-	return 1
-}
 for kernel in "$boot_at"/bimg/kernels/*; do
 	[ -e "$kernel" ] || continue
 	name=${kernel##*/}
