@@ -313,6 +313,40 @@ fn an_edit_is_built_and_nothing_of_the_old_modules_stays() {
 }
 
 #[test]
+fn kconfig_runs_when_something_that_it_reads_has_changed() {
+    let kernel = Kernel::new();
+    let mut spec = kernel.spec();
+    let config = spec.config();
+    let configured = |spec: &KernelSpec| {
+        build(spec).unwrap();
+        std::fs::read_to_string(&spec.log).unwrap().contains("olddefconfig")
+    };
+    assert!(configured(&spec));
+    let date = || config.metadata().unwrap().modified().unwrap();
+    let (first, text) = (date(), std::fs::read(&config).unwrap());
+
+    kernel.write("linux/init/main.c", "int start(void) { return 2; }\n");
+    assert!(!configured(&spec));
+    // With the same outcome: make sees no other configuration.
+    let kconfig = kernel.read("linux/Kconfig");
+    kernel.write("linux/Kconfig", &(kconfig + "# end\n"));
+    assert!(configured(&spec));
+    assert_eq!(date(), first);
+
+    spec.sets = vec!["CONFIG_GPIO=n".to_string()];
+    assert!(configured(&spec));
+    spec.sets.clear();
+    assert!(configured(&spec));
+    assert_eq!(std::fs::read(&config).unwrap(), text);
+    std::fs::write(&config, "CONFIG_GPIO=n\n").unwrap();
+    assert!(configured(&spec));
+    assert_eq!(std::fs::read(&config).unwrap(), text);
+    std::fs::remove_file(&config).unwrap();
+    assert!(configured(&spec));
+    assert_eq!(std::fs::read(&config).unwrap(), text);
+}
+
+#[test]
 fn a_killed_build_continues_to_the_same_bytes() {
     let whole = Kernel::new();
     let expected = build(&whole.spec()).unwrap().digests;
