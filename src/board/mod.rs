@@ -133,14 +133,18 @@ impl Disk {
         )
     }
 
-    /// Every file that is laid on the disk or into a filesystem as it is.
-    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
-        let partitions = self.partitions.iter().flat_map(|partition| match &partition.fill {
-            Fill::Raw(file) => vec![file],
-            Fill::Filesystem { files, .. } => files.values().collect(),
-            Fill::Empty => Vec::new(),
+    /// Every file that is laid on the disk or into a filesystem as it is, with where that is declared.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &FileRef)> {
+        let partitions = self.partitions.iter().flat_map(|partition| {
+            let files: Vec<_> = match &partition.fill {
+                Fill::Raw(file) => vec![file],
+                Fill::Filesystem { files, .. } => files.values().collect(),
+                Fill::Empty => Vec::new(),
+            };
+            files.into_iter().map(|file| (partition.origin.as_str(), file))
         });
-        partitions.chain(self.blobs.iter().filter_map(|blob| blob.file.as_ref()))
+        let blobs = self.blobs.iter();
+        partitions.chain(blobs.filter_map(|blob| Some((blob.origin.as_str(), blob.file.as_ref()?))))
     }
 }
 

@@ -38,9 +38,13 @@ pub fn assemble(profile: &str, inputs: &Path, output: &Path, progress: &dyn Prog
 /// What identifiers derive from: what the profile says, and the content of its files.
 fn seed(disk: &Disk, profile: &[DataFile]) -> Result<Digest> {
     let mut fields: Vec<String> = profile.iter().map(|file| Digest::of(&file.bytes).to_string()).collect();
-    for file in disk.files() {
+    for (origin, file) in disk.files() {
         match file {
-            FileRef::Host(path) => digests(path, &mut fields)?,
+            FileRef::Host(path) => digests(path, &mut fields).map_err(|error| {
+                error
+                    .caused_by(format!("declared at {origin}"))
+                    .hint("files are looked for where bimg is run, or in `--input DIR`")
+            })?,
             FileRef::Firmware { .. } => {
                 return Err(Error::usage(format!("`{file}` is in a package, which only a build fetches"))
                     .hint("copy it to the input directory and name it there"));

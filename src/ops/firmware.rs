@@ -53,7 +53,7 @@ pub fn check(board: &Board, sources: &Sources) -> Result<()> {
 
 /// Firmware files and directories named one by one, outside `boot.firmware`: name of the firmware and path in it.
 fn single_files(board: &Board) -> impl Iterator<Item = (&str, &str)> {
-    let of_disk = board.disk.files().filter_map(|file| match file {
+    let of_disk = board.disk.files().filter_map(|(_, file)| match file {
         FileRef::Firmware { source, path } => Some((source.as_str(), path.as_str())),
         FileRef::Host(_) => None,
     });

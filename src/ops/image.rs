@@ -158,12 +158,13 @@ impl<'a> Job<'a> {
                 inputs.add(label, value);
             }
         }
-        for path in self.host_files() {
+        for (origin, path) in self.host_files() {
             let digest = if path.is_dir() {
-                rootfs::directory_fingerprint(path, &memo)?
+                rootfs::directory_fingerprint(path, &memo)
             } else {
-                rootfs::file_fingerprint(path, &memo)?
+                rootfs::file_fingerprint(path, &memo)
             };
+            let digest = digest.map_err(|error| error.caused_by(format!("declared at {origin}")))?;
             // As the profile names it: where the profile lies does not count.
             let name = path.strip_prefix(&board.base).unwrap_or(path);
             inputs.add(format!("file {}", name.display()), digest.to_string());
@@ -182,9 +183,9 @@ impl<'a> Job<'a> {
     }
 
     /// Files and directories of the user's that the disk holds as they are.
-    fn host_files(&self) -> impl Iterator<Item = &Path> {
-        self.options.board.disk.files().filter_map(|file| match file {
-            FileRef::Host(path) => Some(path.as_path()),
+    fn host_files(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.options.board.disk.files().filter_map(|(origin, file)| match file {
+            FileRef::Host(path) => Some((origin, path.as_path())),
             FileRef::Firmware { .. } => None,
         })
     }

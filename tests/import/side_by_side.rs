@@ -268,6 +268,14 @@ fn assembled_by_the_command() {
         "error: cannot fill partition `boot`\n  caused by: only a build makes `content = \"boot\"`\n\n\
          hint: name what is there already: `file`, or `files` of a filesystem\n",
     );
+    assert_fails(
+        &project.run(&["assemble", "boards/card.toml", "--output", "none.img"]),
+        1,
+        "error: cannot read `./rootfs.ext4`\n  caused by: No such file or directory\n  \
+         caused by: declared at boards/card.toml:14:8\n\n\
+         hint: files are looked for where bimg is run, or in `--input DIR`\n",
+    );
+    assert!(!project.path("none.img").exists());
 }
 
 #[test]
