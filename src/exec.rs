@@ -295,6 +295,14 @@ impl Group {
         Ok(status)
     }
 
+    /// Waits for the end, but not longer than that.
+    pub fn ends_within(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && matches!(self.try_wait(), Ok(None)) {
+            pause(&self.child);
+        }
+    }
+
     /// Waits for the end; on Ctrl-C kills the group and fails.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         loop {

@@ -32,6 +32,8 @@ use crate::{fsx, interrupt};
 const POLL: Duration = Duration::from_millis(5);
 /// Between two signs of life for a script that stays; `lock.sh` has patience for several.
 const BEAT: Duration = Duration::from_secs(5);
+/// The longest wait for the end of such a script.
+const LEAVING: Duration = Duration::from_secs(1);
 /// The longest wait for the last words of a client that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What is kept of the client's own words.
@@ -276,10 +278,18 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Drain {
 
 /// A script that stays on the board until this is dropped.
 pub struct Staying {
-    #[expect(dead_code, reason = "the script's client")]
+    /// The script's client.
     group: Group,
-    #[expect(dead_code, reason = "ends the beat")]
-    stop: Sender<()>,
+    /// Ends the beat, and with it the script's input, when it is gone.
+    stop: Option<Sender<()>>,
+}
+
+impl Drop for Staying {
+    /// Lets the script put away what it holds: whoever comes next finds it free.
+    fn drop(&mut self) {
+        self.stop = None;
+        self.group.ends_within(LEAVING);
+    }
 }
 
 impl Staying {
@@ -295,7 +305,7 @@ impl Staying {
                 }
             });
         }
-        Staying { group, stop }
+        Staying { group, stop: Some(stop) }
     }
 }
 

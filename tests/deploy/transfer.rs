@@ -216,6 +216,16 @@ fn what_interrupted_deploys_left_is_removed() {
 }
 
 #[test]
+fn who_comes_next_finds_the_board_free() {
+    let lab = Lab::new();
+    lab.edit_module("first");
+    for _ in 0..5 {
+        lab.deploy(&["--no-reboot"]).ok();
+        assert!(!lab.board().path("run/bimg/lock").exists());
+    }
+}
+
+#[test]
 fn a_kernel_that_nothing_names_is_removed() {
     let lab = Lab::new();
     let board = lab.board();

@@ -7,22 +7,30 @@ silent() {
 	beat=$(stat -c %Y "$lock/beat" 2>/dev/null) || beat=$now
 	[ $((now - beat)) -gt 30 ]
 }
-if [ -r "$lock/pid" ]; then
-	pid=$(cat "$lock/pid")
-	if ! kill -0 "$pid" 2>/dev/null; then
-		rm -rf "$lock"
-	elif silent; then
-		for pid in "$pid" $(ls "$run/writers" 2>/dev/null); do
-			kill -9 "-$pid" 2>/dev/null
-			kill -9 "$pid" 2>/dev/null
-		done
-		rm -rf "$lock"
+take() {
+	if [ -r "$lock/pid" ]; then
+		pid=$(cat "$lock/pid")
+		if ! kill -0 "$pid" 2>/dev/null; then
+			rm -rf "$lock"
+		elif silent; then
+			for pid in "$pid" $(ls "$run/writers" 2>/dev/null); do
+				kill -9 "-$pid" 2>/dev/null
+				kill -9 "$pid" 2>/dev/null
+			done
+			rm -rf "$lock"
+		fi
 	fi
-fi
-if ! mkdir "$lock" 2>/dev/null; then
-	echo "held $(cat "$lock/since" 2>/dev/null) $(cat "$lock/by" 2>/dev/null)"
-	exit 8
-fi
+	mkdir "$lock" 2>/dev/null
+}
+# One whose connection has just been cut needs a moment to end.
+tries=0
+until take; do
+	if [ $((tries += 1)) -gt 3 ]; then
+		echo "held $(cat "$lock/since" 2>/dev/null) $(cat "$lock/by" 2>/dev/null)"
+		exit 8
+	fi
+	sleep 1
+done
 trap 'rm -rf "$lock"' EXIT
 trap 'exit 9' HUP INT TERM PIPE
 echo $$ >"$lock/pid"
