@@ -145,7 +145,8 @@ fn ctrl_c_while_a_hole_is_hashed() {
     assert_fails(
         &project.run(&["assemble", "boards/pipe.toml", "--input", "rootfs", "--output", "pipe.img"]),
         2,
-        "error: cannot read `rootfs/pipe`\n  caused by: it is not a regular file\n",
+        "error: cannot read `rootfs/pipe`\n  caused by: it is not a regular file\n  \
+         caused by: declared at boards/pipe.toml:5:8\n",
     );
 }
 

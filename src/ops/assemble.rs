@@ -41,9 +41,11 @@ fn seed(disk: &Disk, profile: &[DataFile]) -> Result<Digest> {
     for (origin, file) in disk.files() {
         match file {
             FileRef::Host(path) => digests(path, &mut fields).map_err(|error| {
-                error
-                    .caused_by(format!("declared at {origin}"))
-                    .hint("files are looked for where bimg is run, or in `--input DIR`")
+                let error = error.caused_by(format!("declared at {origin}"));
+                if path.exists() {
+                    return error;
+                }
+                error.hint("files are looked for where bimg is run, or in `--input DIR`")
             })?,
             FileRef::Firmware { .. } => {
                 return Err(Error::usage(format!("`{file}` is in a package, which only a build fetches"))
