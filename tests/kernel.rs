@@ -344,6 +344,25 @@ fn kconfig_runs_when_something_that_it_reads_has_changed() {
     std::fs::remove_file(&config).unwrap();
     assert!(configured(&spec));
     assert_eq!(std::fs::read(&config).unwrap(), text);
+    // What make took from it is another's.
+    std::fs::write(spec.obj().join("include/config/auto.conf"), "CONFIG_GPIO=n\n").unwrap();
+    kernel.write("linux/init/main.c", "int start(void) { return 3; }\n");
+    assert!(configured(&spec));
+    assert_ne!(date(), first);
+}
+
+#[test]
+fn a_defconfig_that_is_a_link_counts_by_what_it_leads_to() {
+    let kernel = Kernel::new();
+    let spec = kernel.spec();
+    let own = kernel.path("linux/arch/arm64/configs").join(&spec.defconfig);
+    std::fs::rename(&own, kernel.path("bsp_defconfig")).unwrap();
+    std::os::unix::fs::symlink(kernel.path("bsp_defconfig"), &own).unwrap();
+    build(&spec).unwrap();
+    assert_eq!(reasons(&spec), [""; 0]);
+    let text = kernel.read("bsp_defconfig");
+    kernel.write("bsp_defconfig", &(text + "# end\n"));
+    assert_eq!(reasons(&spec), [format!("defconfig {} changed", spec.defconfig)]);
 }
 
 #[test]

@@ -228,12 +228,14 @@ impl One<'_> {
         let stale: Vec<&str> =
             facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
         let unused = facts.unused_kernels.iter().any(|kernel| kernel != payload.kernel.as_str());
-        if !self.job.dry_run && (unused || !stale.is_empty()) {
+        let left = unused || !stale.is_empty();
+        if left && !self.job.dry_run {
             self.phase.set(TRANSFER);
             let what = "remove what interrupted deploys left";
             manage::clear(&remote, what, payload.kernel.as_str(), &stale)?;
             // There is more room now.
             facts = remote.look(self.reach.slots, &self.images(), true)?;
+            gate::check_board(self.job.board, dtbs, self.reach.slots, &facts)?;
         }
         let there = facts.deployments.get(&id).is_some_and(|it| !it.boot_missing);
         let mut wire = 0;
@@ -241,7 +243,14 @@ impl One<'_> {
         if !there {
             let arrived = transfer::arrived(&remote, &payload, &facts)?;
             delta = Delta::new(&payload, &facts, &arrived);
-            gate::check_room(&payload, &delta, &facts)?;
+            if left && self.job.dry_run {
+                self.progress.note(&format!(
+                    "{}: what interrupted deploys left goes before the room is checked",
+                    self.place.host
+                ));
+            } else {
+                gate::check_room(&payload, &delta, &facts)?;
+            }
         }
         if self.job.dry_run {
             return Ok(self.deployed(&payload, Outcome::Planned, &delta, 0));

@@ -166,7 +166,7 @@ impl<W: Write> Write for Packer<'_, W> {
     }
 }
 
-/// A packed tar of files, and of a few made here, into a pipe.
+/// A packed tar of files, and of a few made here, into a pipe; why that takes no more, if so.
 pub fn pack(
     entries: &[&Entry],
     made: &[(&str, String)],
@@ -174,11 +174,14 @@ pub fn pack(
     mode: Option<u32>,
     out: &mut ChildStdin,
     count: &Count<'_>,
-) -> Result<()> {
+) -> Result<Option<io::Error>> {
     let mut packer = Packer::new(out, count);
     let archived = archive(entries, made, name, mode, count.epoch, &mut packer);
     interrupt::check()?;
-    packer.failure.map_or(archived, |cause| Err(cannot_send(&cause)))
+    if packer.failure.is_none() {
+        archived?;
+    }
+    Ok(packer.failure)
 }
 
 fn archive(

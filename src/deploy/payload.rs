@@ -281,19 +281,24 @@ impl Entry {
     }
 }
 
+const WHOLE: &str = "deploy the whole kernel once: without `--kernel-only`, `--modules-only`, `--dtb-only`";
+
 /// Puts the running kernel's files in the place of what is not to be changed.
 fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts) -> Result<()> {
     let replaced = entries.iter().filter(|(path, _)| !parts.takes(path));
     let sizes: BTreeMap<String, u64> = replaced.map(|(path, entry)| (path.clone(), entry.size)).collect();
     entries.retain(|path, _| parts.takes(path));
     for path in sizes.keys() {
-        // Modules may be others than those of the build; every boot file has its counterpart.
+        // Modules may be others than those of the build, but not none; every boot file has its counterpart.
+        let modules = path.starts_with("modules/");
+        if modules && !facts.base.files.keys().any(|path| path.starts_with("modules/")) {
+            return Err(Error::new("the running kernel's modules were not found on the board").hint(WHOLE));
+        }
         if in_boot(path) && !facts.base.files.contains_key(path) {
             let name = path.split_once('/').map_or("", |(_, name)| name);
-            return Err(Error::new(format!("the running kernel's `{name}` was not found on the board"))
-                .hint(
-                    "deploy the whole kernel once: without `--kernel-only`, `--modules-only`, `--dtb-only`",
-                ));
+            return Err(
+                Error::new(format!("the running kernel's `{name}` was not found on the board")).hint(WHOLE)
+            );
         }
     }
     for (path, sha256) in &facts.base.files {

@@ -96,26 +96,27 @@ impl Remote {
         self.checked(what, &output)
     }
 
-    /// Starts a script that reads what `feed` writes.
+    /// Starts a script that reads what `feed` writes. A failure of its own is an error, that of writing a value.
     pub fn feed(
         &self,
         what: &str,
         text: &str,
         args: &[&str],
-        feed: impl FnOnce(&mut ChildStdin) -> Result<()>,
+        feed: impl FnOnce(&mut ChildStdin) -> Result<Option<io::Error>>,
     ) -> Result<String> {
         let text = self.whole(text);
         let mut running = self.session.start(&self.script(&text, args), true)?;
-        let fed = running.stdin().map_or(Ok(()), |mut stdin| feed(&mut stdin));
+        let fed = running.stdin().map_or(Ok(None), |mut stdin| feed(&mut stdin));
+        let output = running.finish();
+        let broken = fed?;
         // Where the script ended early, its own words say more than a broken pipe.
-        let output = running.finish()?;
-        let printed = self.checked(what, &output)?;
-        fed.map(|()| printed)
+        let printed = self.checked(what, &output?)?;
+        broken.map_or(Ok(printed), |cause| Err(cannot_send(&cause)))
     }
 
     /// The same, with bytes that are there already.
     pub fn send(&self, what: &str, text: &str, args: &[&str], bytes: &[u8]) -> Result<String> {
-        self.feed(what, text, args, |stdin| stdin.write_all(bytes).map_err(|cause| cannot_send(&cause)))
+        self.feed(what, text, args, |stdin| Ok(stdin.write_all(bytes).err()))
     }
 
     /// Starts a script that stays, and returns its first line.

@@ -49,6 +49,7 @@ fn steps(spec: &KernelSpec, make: &Make, inputs: &Inputs, runner: Runner<'_>) ->
         runner.progress.warn(warning);
     }
     let release = compile::compile(spec, make, &values, runner)?;
+    let values = configure::settle(spec, inputs)?;
     if spec.targets.iter().any(|target| target == "uImage") {
         write_uimage(spec, &release)?;
     }

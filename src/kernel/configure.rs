@@ -1,5 +1,6 @@
 //! From defconfig, fragments and `--set` to a checked `.config`.
 
+use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
@@ -19,27 +20,69 @@ const SHOWN: usize = 8;
 /// Writes `.config` and returns its values. One that `inputs` made already is left alone, and its date with it: three
 /// runs of Kconfig take longer than make takes to compile one file.
 pub fn configure(spec: &KernelSpec, make: &Make, inputs: &Inputs, runner: Runner<'_>) -> Result<Values> {
-    let record = spec.dir.join("configured");
-    let before = fsx::read_optional(&spec.config())?;
-    let done = |config: &str| format!("{}\n{}\n", inputs.of_config(), Digest::of(config.as_bytes()));
-    if let Some(config) = &before
-        && fsx::read_optional(&record)?.is_some_and(|kept| kept == done(config))
-    {
-        return Ok(Values::parse(config));
+    let before = Configured::now(spec, inputs);
+    let kept = fsx::read_optional(&spec.dir.join(RECORD)).ok().flatten().unwrap_or_default();
+    if kept == before.to_string() {
+        return values(spec);
     }
     let date = spec.config().metadata().and_then(|meta| meta.modified());
     let values = merge(spec, make, runner)?;
-    let config = fsx::read_to_string(&spec.config())?;
+    let together = kept.split_once('\n').is_some_and(|(_, files)| files == before.files());
     if let Ok(date) = date
-        && before.as_ref() == Some(&config)
+        && together
+        && Configured::now(spec, inputs).config == before.config
     {
-        // With a new date make would take it for another.
+        // With a new date make would take it for another than what it has in auto.conf.
         let file = File::options().write(true).open(spec.config());
         file.and_then(|file| file.set_modified(date))
             .map_err(|cause| fsx::io_error("set the date of", &spec.config(), &cause))?;
     }
-    fsx::write_atomic(&record, done(&config).as_bytes())?;
     Ok(values)
+}
+
+/// After make, which runs Kconfig itself when it knows of a change that we do not: checks what it built, and
+/// remembers it for the next build.
+pub fn settle(spec: &KernelSpec, inputs: &Inputs) -> Result<Values> {
+    let values = check(spec)?;
+    fsx::write_atomic(&spec.dir.join(RECORD), Configured::now(spec, inputs).to_string().as_bytes())?;
+    Ok(values)
+}
+
+/// Where a finished configuration is remembered.
+const RECORD: &str = "configured";
+
+/// A configuration and what it was made of, by digests.
+struct Configured {
+    inputs: String,
+    config: String,
+    /// What make took from `.config`; make compares dates alone.
+    auto: String,
+}
+
+impl Configured {
+    fn now(spec: &KernelSpec, inputs: &Inputs) -> Configured {
+        let digest =
+            |path: &Path| fsx::read(path).map_or("none".to_string(), |it| Digest::of(&it).to_string());
+        Configured {
+            inputs: inputs.of_config().to_string(),
+            config: digest(&spec.config()),
+            auto: digest(&spec.obj().join("include/config/auto.conf")),
+        }
+    }
+
+    fn files(&self) -> String {
+        format!("{}\n{}\n", self.config, self.auto)
+    }
+}
+
+impl fmt::Display for Configured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.inputs, self.files())
+    }
+}
+
+fn values(spec: &KernelSpec) -> Result<Values> {
+    Ok(Values::parse(&String::from_utf8_lossy(&fsx::read(&spec.config())?)))
 }
 
 fn merge(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<Values> {
@@ -53,7 +96,13 @@ fn merge(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<Values> {
     };
     fsx::write_atomic(&path, config::merge(&base, &requests).as_bytes())?;
     runner.run(&make.cmd(&["olddefconfig".to_string()]))?;
-    let values = Values::parse(&fsx::read_to_string(&path)?);
+    check(spec)
+}
+
+/// The values of `.config`, among which must be what was asked for.
+fn check(spec: &KernelSpec) -> Result<Values> {
+    let requests = config::requests(&spec.fragments, &spec.sets)?;
+    let values = values(spec)?;
     let refused = config::dishonoured(&requests, &values);
     if refused.is_empty() { Ok(values) } else { Err(not_honoured(spec, &refused, &requests, &values)) }
 }

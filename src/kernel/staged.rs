@@ -94,6 +94,7 @@ fn collect(dir: &Path, prefix: &str, into: &mut Vec<String>) -> Result<()> {
 fn look(stage: &Path, path: &str, known: Option<&StagedFile>) -> Result<StagedFile> {
     let full = stage.join(path);
     let failed = |cause: std::io::Error| fsx::io_error("read", &full, &cause);
+    fsx::regular(&full)?;
     let mut file = fsx::open(&full)?;
     // Before it is read: what changes meanwhile looks different afterwards.
     let print = fingerprint(&rustix::fs::fstat(&file).map_err(|errno| failed(errno.into()))?);

@@ -153,7 +153,7 @@ pub fn widened(spec: &KernelSpec) -> Result<KernelSpec> {
 const GOALS: [&str; 3] = ["image", "device tree", "overlay"];
 
 /// Labels, or what they begin with, that `.config` does not depend on, besides the goals.
-const OUTSIDE_CONFIG: [&str; 3] = ["external module ", "file of CONFIG_", "git revision"];
+const OUTSIDE_CONFIG: [&str; 4] = ["external module ", "file of CONFIG_", "git revision", "source date"];
 
 /// True for files of a source tree that Kconfig reads, runs, or is called by.
 fn decides_config(dir: &[u8], name: &[u8]) -> bool {
@@ -269,6 +269,8 @@ fn labelled(spec: &KernelSpec) -> Result<BTreeMap<String, String>> {
     put("defconfig".into(), spec.defconfig.clone());
     if spec.defconfig.contains('/') {
         put(format!("defconfig {}", spec.defconfig), digest(&fsx::read(Path::new(&spec.defconfig))?));
+    } else if let Some(linked) = linked_defconfig(spec)? {
+        put(format!("defconfig {}", spec.defconfig), linked);
     }
     for fragment in &spec.fragments {
         put(format!("fragment {}", fragment.name), digest(fragment.text.as_bytes()));
@@ -308,6 +310,15 @@ fn labelled(spec: &KernelSpec) -> Result<BTreeMap<String, String>> {
         put("git revision".into(), revision);
     }
     Ok(inputs)
+}
+
+/// A defconfig that the tree has as a symbolic link: what it leads to is outside of the tree's listing.
+fn linked_defconfig(spec: &KernelSpec) -> Result<Option<String>> {
+    let path = spec.source.join("arch").join(spec.arch.kbuild()).join("configs").join(&spec.defconfig);
+    if !path.is_symlink() {
+        return Ok(None);
+    }
+    Ok(fsx::read_optional(&path)?.map(|text| digest(text.as_bytes())))
 }
 
 /// The commit that a git checkout is at, read from its files: git itself would take longer than all

@@ -1,4 +1,4 @@
-# What there is to know about a board before anything is touched. Partition $1; the rest is appended.
+# What there is to know about a board before anything is touched; the rest is appended.
 mkdir -p "$run"
 running=$(sed -n 's/.*bimg_deploy=\([0-9a-f]*\).*/\1/p' /proc/cmdline)
 [ -n "$running" ] && [ -r "$store/$running/files" ] || running=''
@@ -83,11 +83,11 @@ base() {
 		if stamp | cmp -s - stamp; then
 			sed 's/^/base-file /' files
 		else
-			find modules -type f -exec $sha {} + | plain | sed 's/^/base-file /'
+			find modules -type f -print0 | hash_files | sed 's/^/base-file /'
 			grep -e '  boot/' -e '  kernel/' files | sed 's/^/base-file /'
 		fi
 	elif cd "/lib/modules/$(uname -r)" 2>/dev/null; then
-		find . -type f -exec $sha {} + | plain | sed 's|  \./|  modules/|; s/^/base-file /'
+		find . -type f -print0 | hash_files | sed 's|  \./|  modules/|; s/^/base-file /'
 	fi
 	cd /
 }

@@ -1,7 +1,7 @@
 # What an interrupted deploy of $1 left, and whether kernel $2 is whole: hashes of the files that arrived.
 # Those below directory $1, with $2 before their names.
 hashes() {
-	cd "$1" 2>/dev/null && find . -type f ! -name '.*' -exec $sha {} + | plain | sed "s|  \./|  $2|"
+	cd "$1" 2>/dev/null && find . -type f ! -name '.*' -print0 | hash_files | sed "s|  \./|  $2|"
 }
 hashes "$store/$1.partial/sent" ''
 boot_open ro

@@ -24,6 +24,7 @@ stamp >../stamp && mv ../stamp stamp
 # Where its init binds its modules.
 mkdir -p "/lib/modules/$3" || die "cannot make /lib/modules/$3"
 sync
+[ ! -e "$store/$1" ] || die "$store/$1 is there already"
 mv "$dir/new" "$store/$1" || die "cannot rename $dir/new"
 rm -rf "$dir"
 sync
