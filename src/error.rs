@@ -148,6 +148,12 @@ impl Error {
         self
     }
 
+    /// Adds where a profile says what this is about. An interruption is about nothing that it says.
+    #[must_use]
+    pub fn declared_at(self, origin: &str) -> Self {
+        if self.exit() == Exit::Interrupted { self } else { self.caused_by(format!("declared at {origin}")) }
+    }
+
     /// What to do about it. The innermost hint wins: it knows most.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -118,7 +118,7 @@ fn overlap(first: &Area, second: &Area, all: &[Area]) -> Error {
         .caused_by(first.describe())
         .caused_by(second.describe());
     for origin in [&first.origin, &second.origin].into_iter().flatten() {
-        error = error.caused_by(format!("declared at {origin}"));
+        error = error.declared_at(origin);
     }
     // The table stays where it is; of two others the later one moves.
     let (mover, other) = if second.owner == Owner::Table { (first, second) } else { (second, first) };
@@ -178,7 +178,7 @@ pub(super) fn check_behind_entries(spec: &DiskSpec, areas: &[Area]) -> Result<()
         .caused_by(area.describe())
         .caused_by(format!("the GPT's entries start at {} and have 16K", exact(spec.gpt_location.0)));
     if let Some(origin) = &area.origin {
-        error = error.caused_by(format!("declared at {origin}"));
+        error = error.declared_at(origin);
     }
     Err(error.hint(format!(
         "it can start at {} or later; what lies before the entries is a `[[disk.blob]]`, outside the table",

@@ -80,7 +80,7 @@ pub(super) fn at(error: Error, partition: &PartitionSpec) -> Error {
 
 fn declared(error: Error, origin: Option<&String>) -> Error {
     match origin {
-        Some(origin) => error.caused_by(format!("declared at {origin}")),
+        Some(origin) => error.declared_at(origin),
         None => error,
     }
 }

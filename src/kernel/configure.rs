@@ -30,7 +30,7 @@ pub fn configure(spec: &KernelSpec, make: &Make, inputs: &Inputs, runner: Runner
     let together = kept.split_once('\n').is_some_and(|(_, files)| files == before.files());
     if let Ok(date) = date
         && together
-        && Configured::now(spec, inputs).config == before.config
+        && digest(&spec.config()) == before.config
     {
         // With a new date make would take it for another than what it has in auto.conf.
         let file = File::options().write(true).open(spec.config());
@@ -61,8 +61,6 @@ struct Configured {
 
 impl Configured {
     fn now(spec: &KernelSpec, inputs: &Inputs) -> Configured {
-        let digest =
-            |path: &Path| fsx::read(path).map_or("none".to_string(), |it| Digest::of(&it).to_string());
         Configured {
             inputs: inputs.of_config().to_string(),
             config: digest(&spec.config()),
@@ -79,6 +77,11 @@ impl fmt::Display for Configured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}", self.inputs, self.files())
     }
+}
+
+/// Of a file's bytes; `none` of one that cannot be read.
+fn digest(path: &Path) -> String {
+    fsx::read(path).map_or("none".to_string(), |it| Digest::of(&it).to_string())
 }
 
 fn values(spec: &KernelSpec) -> Result<Values> {

@@ -161,8 +161,8 @@ pub fn check_path(path: &Path, remedy: &str) -> Result<()> {
 /// Variables that hide the programs which this configuration does not use: a host that has them makes the same.
 fn hidden(spec: &KernelSpec) -> Result<String> {
     let requests = config::requests(&spec.fragments, &spec.sets)?;
-    let configs = spec.source.join("arch").join(spec.arch.kbuild()).join("configs");
-    let base = if spec.defconfig.contains('/') { PathBuf::new() } else { configs }.join(&spec.defconfig);
+    let base =
+        if spec.defconfig.contains('/') { PathBuf::new() } else { spec.configs() }.join(&spec.defconfig);
     let base = Values::parse(&fsx::read_optional(&base)?.unwrap_or_default());
     let everything = ["allyesconfig", "allmodconfig"].contains(&spec.defconfig.as_str());
     let used = |option: &str| match requests.iter().find(|request| request.symbol == option) {

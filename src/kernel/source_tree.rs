@@ -67,7 +67,7 @@ fn check_defconfig(spec: &KernelSpec) -> Result<()> {
         return fsx::open(Path::new(name)).map(drop);
     }
     let arch = format!("arch/{}", spec.arch.kbuild());
-    let configs = spec.source.join(&arch).join("configs");
+    let configs = spec.configs();
     // Some defconfigs are rules of the architecture's Makefile that combine others.
     let rules = fsx::read_optional(&spec.source.join(&arch).join("Makefile"))?.unwrap_or_default();
     let is_rule = rules.lines().any(|line| {

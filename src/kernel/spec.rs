@@ -77,6 +77,11 @@ impl KernelSpec {
         self.dir.join("obj")
     }
 
+    /// Where the source has its defconfigs.
+    pub fn configs(&self) -> PathBuf {
+        self.source.join("arch").join(self.arch.kbuild()).join("configs")
+    }
+
     /// The staging tree (INSTALL_MOD_PATH).
     pub fn stage(&self) -> PathBuf {
         self.dir.join("stage")

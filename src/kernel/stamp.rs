@@ -314,7 +314,7 @@ fn labelled(spec: &KernelSpec) -> Result<BTreeMap<String, String>> {
 
 /// A defconfig that the tree has as a symbolic link: what it leads to is outside of the tree's listing.
 fn linked_defconfig(spec: &KernelSpec) -> Result<Option<String>> {
-    let path = spec.source.join("arch").join(spec.arch.kbuild()).join("configs").join(&spec.defconfig);
+    let path = spec.configs().join(&spec.defconfig);
     if !path.is_symlink() {
         return Ok(None);
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::disk::{Inputs, declared, spec};
+use super::disk::{Inputs, spec};
 use crate::board::{Disk, FileRef};
 use crate::data::{DataDirs, DataFile};
 use crate::digest::Digest;
@@ -41,7 +41,7 @@ fn seed(disk: &Disk, profile: &[DataFile]) -> Result<Digest> {
     for (origin, file) in disk.files() {
         match file {
             FileRef::Host(path) => digests(path, &mut fields).map_err(|error| {
-                let error = declared(error, origin);
+                let error = error.declared_at(origin);
                 if path.exists() {
                     return error;
                 }

@@ -7,7 +7,7 @@ use crate::board::{self, Content as Holds, Disk, FileRef, PartitionSize};
 use crate::boot::Firmware;
 use crate::digest::Digest;
 use crate::disk::{BlobSpec, DiskSpec, Fill, PartitionSpec, Size};
-use crate::error::{Context, Error, Exit, Result};
+use crate::error::{Context, Result};
 use crate::source;
 use crate::tree::directory::{self, Ownership};
 use crate::tree::{Content, Timestamp, Tree, TreePath};
@@ -37,11 +37,6 @@ impl Inputs<'_> {
     fn content(&self, file: &FileRef) -> Result<Option<Content>> {
         self.find(file)?.map(|path| Content::whole(&path)).transpose()
     }
-}
-
-/// An error about a file, with where the profile names it.
-pub fn declared(error: Error, origin: &str) -> Error {
-    if error.exit() == Exit::Interrupted { error } else { error.caused_by(format!("declared at {origin}")) }
 }
 
 /// The disk as the profile describes it; `tree` hands over the content of its filesystems.

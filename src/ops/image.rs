@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::disk::declared;
 use super::manifest::{self, Artifact, Manifest, ManifestKernel};
 use super::rootfs::{Prepared, RootfsStage};
 use super::sources::Sources;
@@ -165,7 +164,7 @@ impl<'a> Job<'a> {
             } else {
                 rootfs::file_fingerprint(path, &memo)
             };
-            let digest = digest.map_err(|error| declared(error, origin))?;
+            let digest = digest.map_err(|error| error.declared_at(origin))?;
             // As the profile names it: where the profile lies does not count.
             let name = path.strip_prefix(&board.base).unwrap_or(path);
             inputs.add(format!("file {}", name.display()), digest.to_string());

@@ -108,10 +108,13 @@ unpack() {
 }
 
 # Hashes the files whose names come on stdin, each with a zero behind it, as `sha256sum` prints them: several times as fast by
-# a library that knows the processor, where it works.
+# a library that knows the processor.
+by_openssl() { xargs -0 openssl dgst -sha256 -r | sed 's/^\([0-9a-f]*\) \*/\1  /'; }
+
+# The same, where there is none as well, or one that does not work.
 hash_files() {
 	if openssl dgst -sha256 -r /dev/null >/dev/null 2>&1; then
-		xargs -0 openssl dgst -sha256 -r | sed 's/^\([0-9a-f]*\) \*/\1  /'
+		by_openssl
 	else
 		xargs -0 sha256sum
 	fi
@@ -120,8 +123,8 @@ hash_files() {
 # Compares files below here, as the card has them, with their hashes in file $1.
 check() {
 	from_card
-	sed 's/^[0-9a-f]*  //' "$1" | tr '\n' '\000' | hash_files 2>/dev/null | cmp -s - "$1" && return
-	# Says which.
+	sed 's/^[0-9a-f]*  //' "$1" | tr '\n' '\000' | by_openssl 2>/dev/null | cmp -s - "$1" && return
+	# Also says which.
 	bad=$(sha256sum -c "$1" 2>&1) ||
 		die "what arrived is not what was sent: $(echo "$bad" | grep -v ': OK$' | head -n 3 | tr '\n' ' ')"
 }
