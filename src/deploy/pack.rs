@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use super::payload::Entry;
 use super::remote::cannot_send;
 use crate::error::{Error, Result};
+use crate::kernel::packed;
 use crate::progress::{Progress, Unit};
 use crate::{fsx, interrupt};
 
@@ -98,7 +99,8 @@ impl Packing {
     }
 }
 
-/// Packs what is written to it, block by block, each as the network is then. A thread is enough: parts go at the same time.
+/// Packs what is written to it, block by block, each as the network is then, and passes on what is packed. A thread is enough:
+/// parts go at the same time.
 struct Packer<'a, W> {
     out: W,
     block: Vec<u8>,
@@ -129,16 +131,26 @@ impl<'a, W: Write> Packer<'a, W> {
         self.write_all(&[0; 512][..rest as usize])
     }
 
+    /// Takes `size` bytes, packed with what fills up to a block of tar.
+    fn pass(&mut self, packed: &[u8], size: u64) -> io::Result<()> {
+        self.flush()?;
+        self.send(packed)?;
+        self.count.add(size as usize);
+        Ok(())
+    }
+
     fn full(&mut self) -> io::Result<()> {
         if self.block.len() == BLOCK { self.flush() } else { Ok(()) }
     }
 
-    fn send(&mut self) -> io::Result<()> {
-        let packed = self.count.packing.block(&self.block, self.count.slow())?;
-        self.block.clear();
+    fn send(&mut self, packed: &[u8]) -> io::Result<()> {
         for piece in packed.chunks(PIECE) {
-            interrupt::check_io()?;
-            self.out.write_all(piece)?;
+            let sent = interrupt::check_io().and_then(|()| self.out.write_all(piece));
+            sent.map_err(|cause| {
+                let told = io::Error::from(cause.kind());
+                self.failure = Some(cause);
+                told
+            })?;
             self.count.wire.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
         Ok(())
@@ -158,11 +170,9 @@ impl<W: Write> Write for Packer<'_, W> {
         if self.block.is_empty() {
             return Ok(());
         }
-        self.send().map_err(|cause| {
-            let told = io::Error::from(cause.kind());
-            self.failure = Some(cause);
-            told
-        })
+        let packed = self.count.packing.block(&self.block, self.count.slow())?;
+        self.block.clear();
+        self.send(&packed)
     }
 }
 
@@ -184,6 +194,12 @@ pub fn pack(
     Ok(packer.failure)
 }
 
+/// A file's bytes, or the frame that has them already.
+enum Bytes<'a> {
+    Plain(&'a mut dyn Read),
+    Packed(Vec<u8>),
+}
+
 fn archive(
     entries: &[&Entry],
     made: &[(&str, String)],
@@ -192,8 +208,9 @@ fn archive(
     epoch: i64,
     packer: &mut Packer<'_, impl Write>,
 ) -> Result<()> {
+    let zstd = packer.count.packing == Packing::Zstd;
     let mut builder = tar::Builder::new(packer);
-    let mut append = |path: &str, size: u64, mode: u32, content: &mut dyn Read| -> Result<()> {
+    let mut append = |path: &str, size: u64, mode: u32, content: Bytes<'_>| -> Result<()> {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Regular);
         header.set_size(size);
@@ -204,16 +221,25 @@ fn archive(
         // The header, and the name before it where it is long; the content goes straight into a block.
         builder
             .append_data(&mut header, path, io::empty())
-            .and_then(|()| builder.get_mut().take(content, size))
+            .and_then(|()| match content {
+                Bytes::Plain(content) => builder.get_mut().take(content, size),
+                Bytes::Packed(frame) => builder.get_mut().pass(&frame, size),
+            })
             .map_err(|cause| Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause)))
     };
     for entry in entries {
         let Some(content) = entry.content.as_ref() else { continue };
         let own = if entry.path == "init" { 0o755 } else { 0o644 };
-        append(&name(&entry.path), entry.size, mode.unwrap_or(own), &mut content.open()?)?;
+        let packed =
+            entry.packed.as_deref().filter(|_| zstd).and_then(|path| packed::frame(path, entry.size));
+        let bytes = match packed {
+            Some(frame) => Bytes::Packed(frame),
+            None => Bytes::Plain(&mut content.open()?),
+        };
+        append(&name(&entry.path), entry.size, mode.unwrap_or(own), bytes)?;
     }
     for (path, text) in made {
-        append(path, text.len() as u64, mode.unwrap_or(0o644), &mut text.as_bytes())?;
+        append(path, text.len() as u64, mode.unwrap_or(0o644), Bytes::Plain(&mut text.as_bytes()))?;
     }
     builder.into_inner().and_then(Write::flush).map_err(|cause| cannot_send(&cause))
 }

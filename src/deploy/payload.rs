@@ -10,7 +10,7 @@ use crate::boot::{BootInput, SlotDirs, SlotId, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fsx;
-use crate::kernel::{KernelArtifacts, staged};
+use crate::kernel::{KernelArtifacts, packed, staged};
 use crate::tree::Content;
 use crate::version::Version;
 use crate::workdir::Lock;
@@ -22,6 +22,8 @@ pub struct Entry {
     pub path: String,
     /// Where its bytes are; `None` when the board has them already.
     pub content: Option<Content>,
+    /// Where they may be packed already: [`packed`].
+    pub packed: Option<PathBuf>,
     /// Hash.
     pub sha256: Digest,
     /// Bytes; when the board has it, those of the build's own file of that name, and 0 if there is none.
@@ -55,7 +57,8 @@ impl Built {
             let path = format!("modules/{}", file.path.strip_prefix(&own)?);
             let content =
                 Content::Range { file: Arc::new(kernel.stage.join(&file.path)), offset: 0, len: file.size };
-            let entry = Entry { path, content: Some(content), sha256: file.sha256, size: file.size };
+            let packed = Some(packed::path(&kernel.stage, &file.sha256));
+            let entry = Entry { path, content: Some(content), packed, sha256: file.sha256, size: file.size };
             Some(Module { entry, vermagic: file.vermagic })
         });
         let files = kernel.files().filter_map(|(name, path)| Some((path.to_owned(), kernel.digest(name)?)));
@@ -74,7 +77,13 @@ impl Built {
                 Error::new(format!("cannot read `{path}`")).caused_by(fsx::describe(&cause))
             })?,
         };
-        Ok(Entry { path: path.to_string(), size: content.len(), content: Some(content), sha256 })
+        Ok(Entry {
+            path: path.to_string(),
+            size: content.len(),
+            content: Some(content),
+            packed: None,
+            sha256,
+        })
     }
 }
 
@@ -305,7 +314,7 @@ fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts)
         let part = in_boot(path) || path.starts_with("modules/");
         if part && !parts.takes(path) {
             let size = sizes.get(path).copied().unwrap_or_default();
-            let entry = Entry { path: path.clone(), content: None, sha256: *sha256, size };
+            let entry = Entry { path: path.clone(), content: None, packed: None, sha256: *sha256, size };
             entries.insert(path.clone(), entry);
         }
     }

@@ -7,7 +7,7 @@ use super::make::Make;
 use super::run::Runner;
 use super::spec::{KernelArtifacts, KernelSpec};
 use super::stamp::{self, Freshness, Inputs};
-use super::{compile, configure, repair, signing, source_tree, stage, staged, uimage};
+use super::{compile, configure, packed, repair, signing, source_tree, stage, staged, uimage};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::fsx;
@@ -73,6 +73,7 @@ fn finish(spec: &KernelSpec, make: &Make, values: &Values, release: &str) -> Res
     }
     let files = staged::staged(&spec.stage())?;
     staged::keep(&spec.stage(), &files)?;
+    packed::keep(&spec.stage(), &files)?;
     digests.insert("modules".to_string(), staged::digest(&files));
     artifacts.digests = digests;
     Ok(artifacts)

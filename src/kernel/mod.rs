@@ -20,6 +20,7 @@ pub mod kconfig;
 pub mod listing;
 pub mod make;
 mod module;
+pub mod packed;
 mod repair;
 mod run;
 mod signing;

@@ -37,27 +37,35 @@ pub fn staged(stage: &Path) -> Result<Vec<StagedFile>> {
     collect(stage, "", &mut paths)?;
     paths.sort();
     let known = kept(stage);
+    let mut files = on_all_cores(&paths, |path| look(stage, path, known.get(path)))?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// Does something with each; in which order is left to the threads.
+pub(super) fn on_all_cores<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(paths.len()));
-    let work = || -> Result<()> {
-        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    let worker = || -> Result<()> {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
             interrupt::check()?;
-            let file = look(stage, path, known.get(path))?;
-            done.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+            let result = work(item)?;
+            done.lock().unwrap_or_else(PoisonError::into_inner).push(result);
         }
         Ok(())
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..std::thread::available_parallelism().map_or(2, usize::from))
-            .map(|_| scope.spawn(work))
+            .map(|_| scope.spawn(worker))
             .collect();
         workers
             .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(Error::new("a hashing thread died"))))
+            .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(Error::new("a working thread died"))))
     })?;
-    let mut files = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    files.sort_by(|a: &StagedFile, b: &StagedFile| a.path.cmp(&b.path));
-    Ok(files)
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Keeps what was read, for the next who asks.

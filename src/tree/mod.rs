@@ -194,14 +194,13 @@ impl Tree {
             return Err(Error::new("the root of a tree can only be a directory"));
         }
         self.ensure_parents(&path)?;
-        if inode.kind == Kind::Directory
-            && let Some(id) = self.names.get(&path).copied()
-            && self.inodes[id.0].kind == Kind::Directory
-        {
-            self.inodes[id.0].meta = inode.meta;
-            return Ok(id);
+        if let Some(id) = self.names.get(&path).copied() {
+            if inode.kind == Kind::Directory && self.inodes[id.0].kind == Kind::Directory {
+                self.inodes[id.0].meta = inode.meta;
+                return Ok(id);
+            }
+            self.remove(&path);
         }
-        self.remove(&path);
         let id = InodeId(self.inodes.len());
         self.inodes.push(inode);
         self.names.insert(path, id);

@@ -351,11 +351,14 @@ struct Header([u8; BLOCK as usize]);
 impl Header {
     fn checksum_matches(&self) -> bool {
         let Ok(stored) = self.number(148, 8, "checksum") else { return false };
-        let byte = |i: usize| if (148..156).contains(&i) { b' ' } else { self.0[i] };
-        let unsigned: u64 = (0..self.0.len()).map(|i| u64::from(byte(i))).sum();
+        // As if its own field held blanks.
+        let blanks = 8 * u64::from(b' ');
+        let (before, behind) = (&self.0[..148], &self.0[156..]);
+        let sum = |bytes: &[u8]| bytes.iter().copied().map(u64::from).sum::<u64>();
         // Some old writers summed signed bytes.
-        let signed: i64 = (0..self.0.len()).map(|i| i64::from(byte(i).cast_signed())).sum();
-        stored == unsigned || i64::try_from(stored) == Ok(signed)
+        let signed = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(byte.cast_signed())).sum::<i64>();
+        stored == sum(before) + blanks + sum(behind)
+            || i64::try_from(stored) == Ok(signed(before) + blanks.cast_signed() + signed(behind))
     }
 
     fn field(&self, at: usize, len: usize) -> &[u8] {

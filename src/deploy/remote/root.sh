@@ -8,15 +8,19 @@ unpack "$dir/sent" "$2"
 cd "$dir/sent" || die "cannot enter $dir/sent"
 check .sums
 rm -rf "$dir/new"
-mkdir -p "$dir/new/modules"
+new=$dir/sent
 if [ -n "$4" ]; then
+	new=$dir/new
+	mkdir "$new" && mkdir "$new/modules" || die "cannot make $new"
 	# Second names, not copies; files of a deployment are never changed in place.
-	cp -al "$4/." "$dir/new/modules/" || die "cannot link the modules of $4"
-	(cd "$dir/new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove)
+	cp -al "$4/." "$new/modules/" || die "cannot link the modules of $4"
+	(cd "$new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove)
+	cp -al "$dir/sent/." "$new/" || die "cannot put the deployment together"
 fi
-cp -al "$dir/sent/." "$dir/new/" || die "cannot put the deployment together"
-cd "$dir/new" || die "cannot enter $dir/new"
-rm -f .sums .sums.* .remove
+cd "$new" || die "cannot enter $new"
+mkdir -p modules
+# The last as well, which an interrupted deploy may have left.
+rm -f .sums .sums.* .remove stamp
 find . -type f | sed 's|^\./||' | grep -v -e '^files$' -e '^info$' | sort >../there
 sed -n 's/^[0-9a-f]*  //p' files | grep -v -e '^boot/' -e '^kernel/' | sort | cmp -s - ../there ||
 	die "the deployment came out with other files than it should"
@@ -25,6 +29,6 @@ stamp >../stamp && mv ../stamp stamp
 mkdir -p "/lib/modules/$3" || die "cannot make /lib/modules/$3"
 sync
 [ ! -e "$store/$1" ] || die "$store/$1 is there already"
-mv "$dir/new" "$store/$1" || die "cannot rename $dir/new"
+mv "$new" "$store/$1" || die "cannot rename $new"
 rm -rf "$dir"
 sync

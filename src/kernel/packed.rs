@@ -1,0 +1,119 @@
+//! Staged files as they go to a board: packed once, when they are built, and not anew for every board.
+//!
+//! `packed/SHA256` beside the staging tree is one Zstandard frame (RFC 8878, section 3) of a file's content and of the zeros
+//! behind it, up to a whole block of tar. Frames may follow each other, so a deploy strings them together.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
+
+use super::staged::{StagedFile, on_all_cores};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::fsx;
+
+/// A block of tar.
+const BLOCK: u64 = 512;
+/// Better than what is packed on the way to a board: nobody waits for it.
+const LEVEL: i32 = 6;
+
+/// Where the frame of a staged file with this hash is, if there is one.
+pub fn path(stage: &Path, sha256: &Digest) -> PathBuf {
+    dir(stage).join(sha256.to_string())
+}
+
+fn dir(stage: &Path) -> PathBuf {
+    stage.with_file_name("packed")
+}
+
+/// Packs the files that are not packed yet, and removes what is of none of them.
+pub fn keep(stage: &Path, files: &[StagedFile]) -> Result<()> {
+    let dir = dir(stage);
+    fsx::create_dir_all(&dir)?;
+    // Equal files are one.
+    let mut wanted: BTreeMap<String, &StagedFile> =
+        files.iter().map(|file| (file.sha256.to_string(), file)).collect();
+    for name in fsx::names(&dir)? {
+        if wanted.remove(&name).is_none() {
+            fsx::remove_file(&dir.join(&name))?;
+        }
+    }
+    let missing: Vec<&StagedFile> = wanted.into_values().collect();
+    on_all_cores(&missing, |file| pack(stage, file)).map(drop)
+}
+
+fn pack(stage: &Path, file: &StagedFile) -> Result<()> {
+    let mut bytes = fsx::read(&stage.join(&file.path))?;
+    bytes.resize(file.size.next_multiple_of(BLOCK) as usize, 0);
+    let to = path(stage, &file.sha256);
+    let partial = to.with_extension("partial");
+    let packed = packer().and_then(|mut packer| packer.compress(&bytes));
+    // Not synced: one that a power cut spoils is told by its length, and not used.
+    packed
+        .and_then(|frame| fs::write(&partial, frame))
+        .and_then(|()| fs::rename(&partial, &to))
+        .map_err(|cause| fsx::io_error("write", &to, &cause))
+}
+
+fn packer() -> std::io::Result<zstd::bulk::Compressor<'static>> {
+    let mut packer = zstd::bulk::Compressor::new(LEVEL)?;
+    packer.include_checksum(true)?;
+    Ok(packer)
+}
+
+/// The frame at `path`, if it is one of a file of `size` bytes, and whole.
+pub fn frame(path: &Path, size: u64) -> Option<Vec<u8>> {
+    let frame = fs::read(path).ok()?;
+    let whole = find_frame_compressed_size(&frame) == Ok(frame.len());
+    let unpacked = get_frame_content_size(&frame).ok().flatten();
+    (whole && unpacked == Some(size.next_multiple_of(BLOCK))).then_some(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::staged::staged;
+
+    #[test]
+    fn each_content_is_packed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = dir.path().join("stage");
+        fsx::create_dir_all(&stage).unwrap();
+        let put = |name: &str, text: &str| fs::write(stage.join(name), text).unwrap();
+        let frames = || fsx::names(&dir.path().join("packed")).unwrap();
+        let unpacked = |sha256: &Digest, size: u64| {
+            frame(&path(&stage, sha256), size).map(|frame| zstd::decode_all(&frame[..]).unwrap())
+        };
+        put("a.ko", &"a".repeat(700));
+        put("same.ko", &"a".repeat(700));
+        put("b.ko", "b");
+        let files = staged(&stage).unwrap();
+        keep(&stage, &files).unwrap();
+        assert_eq!(frames().len(), 2);
+        let [a, b] = [&files[0], &files[1]].map(|file| file.sha256);
+        let mut padded = vec![b'a'; 700];
+        padded.resize(1024, 0);
+        assert_eq!(unpacked(&a, 700), Some(padded));
+        assert_eq!(unpacked(&b, 1).map(|bytes| bytes.len()), Some(512));
+
+        // Of another length, cut, or nothing at all: it is not used.
+        assert_eq!(unpacked(&a, 1025), None);
+        let whole = fs::read(path(&stage, &a)).unwrap();
+        fs::write(path(&stage, &a), &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(unpacked(&a, 700), None);
+        fs::write(path(&stage, &a), vec![0; whole.len()]).unwrap();
+        assert_eq!(unpacked(&a, 700), None);
+        assert_eq!(unpacked(&Digest::of(b"none"), 700), None);
+
+        // What no file has any more goes, what another has stays.
+        put("a.ko", "c");
+        put("b.ko", "c");
+        let files = staged(&stage).unwrap();
+        keep(&stage, &files).unwrap();
+        assert_eq!(frames().len(), 2);
+        assert_eq!(unpacked(&b, 1), None);
+        assert!(unpacked(&Digest::of(b"c"), 1).is_some());
+    }
+}
