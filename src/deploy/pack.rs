@@ -1,6 +1,7 @@
 //! Files as a packed tar into a pipe: zstd where the board has it, else gzip, and better where the network is slow.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::remote::cannot_send;
 use crate::error::{Error, Result};
 use crate::kernel::packed;
 use crate::progress::{Progress, Unit};
+use crate::tree::Content;
 use crate::{fsx, interrupt};
 
 /// Bytes that are packed at once, and those that go on at once: what a pipe holds.
@@ -79,70 +81,61 @@ impl Packing {
             Packing::Zstd => "zstd",
         }
     }
+}
 
-    /// A block, packed by itself: a gzip member (RFC 1952, section 2.2) or a Zstandard frame (RFC 8878, section 3); both
-    /// may follow each other.
-    fn block(self, block: &[u8], slow: bool) -> io::Result<Vec<u8>> {
-        match self {
+/// Packs blocks, each by itself: a gzip member (RFC 1952, section 2.2) or a Zstandard frame (RFC 8878, section 3); both may
+/// follow each other.
+struct Blocks {
+    packing: Packing,
+    zstd: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+}
+
+impl Blocks {
+    fn new(packing: Packing) -> io::Result<Self> {
+        let mut zstd = zstd::bulk::Compressor::default();
+        zstd.include_checksum(true)?;
+        Ok(Blocks { packing, zstd, packed: Vec::new() })
+    }
+
+    fn pack(&mut self, block: &[u8], slow: bool) -> io::Result<&[u8]> {
+        self.packed.clear();
+        match self.packing {
             Packing::Gzip => {
                 let level = if slow { Compression::default() } else { Compression::fast() };
-                let mut packer = GzEncoder::new(Vec::with_capacity(block.len() / 2), level);
+                let mut packer = GzEncoder::new(&mut self.packed, level);
                 packer.write_all(block)?;
-                packer.finish()
+                packer.finish()?;
             }
             Packing::Zstd => {
-                let mut packer = zstd::bulk::Compressor::new(if slow { 9 } else { 1 })?;
-                packer.include_checksum(true)?;
-                packer.compress(block)
+                self.zstd.set_compression_level(if slow { 9 } else { 1 })?;
+                self.packed.reserve(zstd::zstd_safe::compress_bound(block.len()));
+                self.zstd.compress_to_buffer(block, &mut self.packed)?;
             }
         }
+        Ok(&self.packed)
     }
 }
 
 /// Packs what is written to it, block by block, each as the network is then, and passes on what is packed. A thread is enough:
 /// parts go at the same time.
 struct Packer<'a, W> {
-    out: W,
+    wire: Wire<'a, W>,
     block: Vec<u8>,
+    blocks: Blocks,
+    /// A frame that is there already.
+    frame: Vec<u8>,
+}
+
+/// Where packed bytes go.
+struct Wire<'a, W> {
+    out: W,
     count: &'a Count<'a>,
     /// Why nothing more can be sent.
     failure: Option<io::Error>,
 }
 
-impl<'a, W: Write> Packer<'a, W> {
-    fn new(out: W, count: &'a Count<'a>) -> Self {
-        Packer { out, block: Vec::with_capacity(BLOCK), count, failure: None }
-    }
-
-    /// Takes `size` bytes, and fills up to a block of tar.
-    fn take(&mut self, mut content: impl Read, size: u64) -> io::Result<()> {
-        let mut left = size;
-        while left > 0 {
-            let room = (BLOCK - self.block.len()).min(usize::try_from(left).unwrap_or(BLOCK));
-            let n = content.by_ref().take(room as u64).read_to_end(&mut self.block)?;
-            if n == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has become shorter"));
-            }
-            left -= n as u64;
-            self.count.add(n);
-            self.full()?;
-        }
-        let rest = size.next_multiple_of(512) - size;
-        self.write_all(&[0; 512][..rest as usize])
-    }
-
-    /// Takes `size` bytes, packed with what fills up to a block of tar.
-    fn pass(&mut self, packed: &[u8], size: u64) -> io::Result<()> {
-        self.flush()?;
-        self.send(packed)?;
-        self.count.add(size as usize);
-        Ok(())
-    }
-
-    fn full(&mut self) -> io::Result<()> {
-        if self.block.len() == BLOCK { self.flush() } else { Ok(()) }
-    }
-
+impl<W: Write> Wire<'_, W> {
     fn send(&mut self, packed: &[u8]) -> io::Result<()> {
         for piece in packed.chunks(PIECE) {
             let sent = interrupt::check_io().and_then(|()| self.out.write_all(piece));
@@ -157,11 +150,50 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 }
 
+impl<'a, W: Write> Packer<'a, W> {
+    fn new(out: W, count: &'a Count<'a>) -> io::Result<Self> {
+        let (block, blocks) = (Vec::with_capacity(BLOCK), Blocks::new(count.packing)?);
+        Ok(Packer { wire: Wire { out, count, failure: None }, block, blocks, frame: Vec::new() })
+    }
+
+    /// Takes `size` bytes, and fills up to a block of tar.
+    fn take(&mut self, mut content: impl Read, size: u64) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let room = (BLOCK - self.block.len()).min(usize::try_from(left).unwrap_or(BLOCK));
+            let n = content.by_ref().take(room as u64).read_to_end(&mut self.block)?;
+            if n == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has become shorter"));
+            }
+            left -= n as u64;
+            self.wire.count.add(n);
+            self.full()?;
+        }
+        let rest = size.next_multiple_of(512) - size;
+        self.write_all(&[0; 512][..rest as usize])
+    }
+
+    /// Takes a file that is packed already, if it is.
+    fn take_packed(&mut self, path: &Path, size: u64) -> io::Result<bool> {
+        if self.blocks.packing != Packing::Zstd || !packed::frame(path, size, &mut self.frame) {
+            return Ok(false);
+        }
+        self.flush()?;
+        self.wire.send(&self.frame)?;
+        self.wire.count.add(size as usize);
+        Ok(true)
+    }
+
+    fn full(&mut self) -> io::Result<()> {
+        if self.block.len() == BLOCK { self.flush() } else { Ok(()) }
+    }
+}
+
 impl<W: Write> Write for Packer<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = bytes.len().min(BLOCK - self.block.len());
         self.block.extend_from_slice(&bytes[..n]);
-        self.count.add(n);
+        self.wire.count.add(n);
         self.full()?;
         Ok(n)
     }
@@ -170,9 +202,10 @@ impl<W: Write> Write for Packer<'_, W> {
         if self.block.is_empty() {
             return Ok(());
         }
-        let packed = self.count.packing.block(&self.block, self.count.slow())?;
+        let packed = self.blocks.pack(&self.block, self.wire.count.slow())?;
+        self.wire.send(packed)?;
         self.block.clear();
-        self.send(&packed)
+        Ok(())
     }
 }
 
@@ -185,19 +218,13 @@ pub fn pack(
     out: &mut ChildStdin,
     count: &Count<'_>,
 ) -> Result<Option<io::Error>> {
-    let mut packer = Packer::new(out, count);
+    let mut packer = Packer::new(out, count).map_err(|cause| cannot_send(&cause))?;
     let archived = archive(entries, made, name, mode, count.epoch, &mut packer);
     interrupt::check()?;
-    if packer.failure.is_none() {
+    if packer.wire.failure.is_none() {
         archived?;
     }
-    Ok(packer.failure)
-}
-
-/// A file's bytes, or the frame that has them already.
-enum Bytes<'a> {
-    Plain(&'a mut dyn Read),
-    Packed(Vec<u8>),
+    Ok(packer.wire.failure)
 }
 
 fn archive(
@@ -208,38 +235,36 @@ fn archive(
     epoch: i64,
     packer: &mut Packer<'_, impl Write>,
 ) -> Result<()> {
-    let zstd = packer.count.packing == Packing::Zstd;
     let mut builder = tar::Builder::new(packer);
-    let mut append = |path: &str, size: u64, mode: u32, content: Bytes<'_>| -> Result<()> {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_size(size);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(epoch.max(1).cast_unsigned());
-        // The header, and the name before it where it is long; the content goes straight into a block.
-        builder
-            .append_data(&mut header, path, io::empty())
-            .and_then(|()| match content {
-                Bytes::Plain(content) => builder.get_mut().take(content, size),
-                Bytes::Packed(frame) => builder.get_mut().pass(&frame, size),
-            })
-            .map_err(|cause| Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause)))
-    };
+    let mut append =
+        |path: &str, size: u64, mode: u32, packed: Option<&Path>, content: &Content| -> Result<()> {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Regular);
+            header.set_size(size);
+            header.set_mode(mode);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(epoch.max(1).cast_unsigned());
+            let failed = |cause: io::Error| {
+                Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause))
+            };
+            // The header, and the name before it where it is long; the content goes straight into a block.
+            builder.append_data(&mut header, path, io::empty()).map_err(failed)?;
+            let packer = builder.get_mut();
+            if let Some(packed) = packed
+                && packer.take_packed(packed, size).map_err(failed)?
+            {
+                return Ok(());
+            }
+            packer.take(content.open()?, size).map_err(failed)
+        };
     for entry in entries {
         let Some(content) = entry.content.as_ref() else { continue };
         let own = if entry.path == "init" { 0o755 } else { 0o644 };
-        let packed =
-            entry.packed.as_deref().filter(|_| zstd).and_then(|path| packed::frame(path, entry.size));
-        let bytes = match packed {
-            Some(frame) => Bytes::Packed(frame),
-            None => Bytes::Plain(&mut content.open()?),
-        };
-        append(&name(&entry.path), entry.size, mode.unwrap_or(own), bytes)?;
+        append(&name(&entry.path), entry.size, mode.unwrap_or(own), entry.packed.as_deref(), content)?;
     }
     for (path, text) in made {
-        append(path, text.len() as u64, mode.unwrap_or(0o644), Bytes::Plain(&mut text.as_bytes()))?;
+        append(path, text.len() as u64, mode.unwrap_or(0o644), None, &text.as_str().into())?;
     }
     builder.into_inner().and_then(Write::flush).map_err(|cause| cannot_send(&cause))
 }
@@ -263,8 +288,9 @@ mod tests {
         for packing in [Packing::Gzip, Packing::Zstd] {
             let sizes = [false, true].map(|slow| {
                 let mut packed = tempfile::NamedTempFile::new().unwrap();
+                let mut blocks = Blocks::new(packing).unwrap();
                 for block in text.chunks(BLOCK) {
-                    packed.write_all(&packing.block(block, slow).unwrap()).unwrap();
+                    packed.write_all(blocks.pack(block, slow).unwrap()).unwrap();
                 }
                 let unpacked = Cmd::new(packing.program()).arg("-dc").arg(packed.path()).check().unwrap();
                 assert!(unpacked.stdout == text, "{packing:?}");

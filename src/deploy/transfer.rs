@@ -21,7 +21,7 @@ use crate::progress::Progress;
 
 /// Bytes of a part, unpacked: enough that a session more for each costs nothing, and little enough that a board's
 /// card and processor begin early.
-const PART: u64 = 16 << 20;
+const PART: u64 = 32 << 20;
 /// Parts on their way at once: one that arrives, one that is written, one that is checked.
 const AT_ONCE: usize = 3;
 /// What the board cannot do when a half fails.

@@ -4,7 +4,8 @@
 //! behind it, up to a whole block of tar. Frames may follow each other, so a deploy strings them together.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
@@ -63,12 +64,14 @@ fn packer() -> std::io::Result<zstd::bulk::Compressor<'static>> {
     Ok(packer)
 }
 
-/// The frame at `path`, if it is one of a file of `size` bytes, and whole.
-pub fn frame(path: &Path, size: u64) -> Option<Vec<u8>> {
-    let frame = fs::read(path).ok()?;
-    let whole = find_frame_compressed_size(&frame) == Ok(frame.len());
-    let unpacked = get_frame_content_size(&frame).ok().flatten();
-    (whole && unpacked == Some(size.next_multiple_of(BLOCK))).then_some(frame)
+/// Reads the frame at `path`; false where there is none, or it is not a whole one of a file of `size` bytes.
+pub fn frame(path: &Path, size: u64, frame: &mut Vec<u8>) -> bool {
+    frame.clear();
+    if File::open(path).and_then(|mut file| file.read_to_end(frame)).is_err() {
+        return false;
+    }
+    let unpacked = get_frame_content_size(frame).ok().flatten();
+    find_frame_compressed_size(frame) == Ok(frame.len()) && unpacked == Some(size.next_multiple_of(BLOCK))
 }
 
 #[cfg(test)]
@@ -84,7 +87,9 @@ mod tests {
         let put = |name: &str, text: &str| fs::write(stage.join(name), text).unwrap();
         let frames = || fsx::names(&dir.path().join("packed")).unwrap();
         let unpacked = |sha256: &Digest, size: u64| {
-            frame(&path(&stage, sha256), size).map(|frame| zstd::decode_all(&frame[..]).unwrap())
+            let mut bytes = Vec::new();
+            let whole = frame(&path(&stage, sha256), size, &mut bytes);
+            whole.then(|| zstd::decode_all(&bytes[..]).unwrap())
         };
         put("a.ko", &"a".repeat(700));
         put("same.ko", &"a".repeat(700));

@@ -11,7 +11,7 @@ rm -rf "$dir/new"
 new=$dir/sent
 if [ -n "$4" ]; then
 	new=$dir/new
-	mkdir "$new" && mkdir "$new/modules" || die "cannot make $new"
+	mkdir -p "$new/modules" || die "cannot make $new"
 	# Second names, not copies; files of a deployment are never changed in place.
 	cp -al "$4/." "$new/modules/" || die "cannot link the modules of $4"
 	(cd "$new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove)
