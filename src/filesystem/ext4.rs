@@ -134,11 +134,11 @@ struct Demand {
 impl Demand {
     fn of(request: &Request<'_>) -> Self {
         let mut seen = std::collections::HashSet::new();
-        let mut names: HashMap<Option<TreePath>, u64> = HashMap::new();
+        let mut names: HashMap<Option<&str>, u64> = HashMap::new();
         // Ten inodes are reserved, one is lost+found, whose four blocks are counted here too.
         let mut demand = Demand { data: 4, inodes: 11 };
         for (path, id, inode) in request.tree.iter() {
-            *names.entry(path.parent()).or_default() += (8 + path.name().len() as u64).next_multiple_of(4);
+            *names.entry(path.parent_str()).or_default() += (8 + path.name().len() as u64).next_multiple_of(4);
             if !seen.insert(id) {
                 continue;
             }
@@ -253,7 +253,7 @@ type File<'a> = (InodeHandle, &'a Content);
 
 /// Declares the whole tree.
 fn declare<'a>(mut builder: FsBuilder, request: &Request<'a>) -> Result<(FsBuilder, Vec<File<'a>>)> {
-    let mut directories: HashMap<TreePath, InodeHandle> = HashMap::new();
+    let mut directories: HashMap<&str, InodeHandle> = HashMap::new();
     let mut handles: HashMap<InodeId, InodeHandle> = HashMap::new();
     let mut files = Vec::new();
     for (path, id, inode) in request.tree.iter() {
@@ -266,9 +266,9 @@ fn declare<'a>(mut builder: FsBuilder, request: &Request<'a>) -> Result<(FsBuild
         };
         let meta = meta(&inode.meta)
             .map_err(|why| Error::new(format!("ext4 cannot hold `{path}`")).caused_by(why))?;
-        let Some(parent) = path.parent() else {
+        let Some(parent) = path.parent_str() else {
             builder.set_meta(ROOT, meta).map_err(refused)?;
-            directories.insert(path.clone(), ROOT);
+            directories.insert(path.as_str(), ROOT);
             set_attributes(&mut builder, ROOT, &inode.meta).map_err(refused)?;
             continue;
         };
@@ -281,7 +281,7 @@ fn declare<'a>(mut builder: FsBuilder, request: &Request<'a>) -> Result<(FsBuild
                 .caused_by("/lost+found belongs to the filesystem checker")
                 .hint("leave it out of the layer"));
         }
-        let parent = *directories.get(&parent).unwrap_or(&ROOT);
+        let parent = *directories.get(parent).unwrap_or(&ROOT);
         let name = path.name();
         if let Some(handle) = handles.get(&id) {
             builder.hardlink(parent, name, *handle).map_err(refused)?;
@@ -304,7 +304,7 @@ fn declare<'a>(mut builder: FsBuilder, request: &Request<'a>) -> Result<(FsBuild
         .map_err(refused)?;
         set_attributes(&mut builder, handle, &inode.meta).map_err(refused)?;
         match &inode.kind {
-            Kind::Directory => drop(directories.insert(path.clone(), handle)),
+            Kind::Directory => drop(directories.insert(path.as_str(), handle)),
             Kind::File(content) => files.push((handle, content)),
             _ => {}
         }

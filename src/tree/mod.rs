@@ -8,6 +8,7 @@ mod content;
 pub mod directory;
 pub mod tar;
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -70,10 +71,15 @@ impl TreePath {
 
     /// The directory that holds it; `None` for the root.
     pub fn parent(&self) -> Option<TreePath> {
+        self.parent_str().map(|parent| TreePath(parent.to_string()))
+    }
+
+    /// The same, as text.
+    pub fn parent_str(&self) -> Option<&str> {
         if self.0.is_empty() {
             return None;
         }
-        Some(TreePath(self.0.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_string())))
+        Some(self.0.rsplit_once('/').map_or("", |(parent, _)| parent))
     }
 
     /// A path below this one.
@@ -87,6 +93,12 @@ impl TreePath {
             Some(rest) => !rest.is_empty() && (self.0.is_empty() || rest.starts_with('/')),
             None => false,
         }
+    }
+}
+
+impl Borrow<str> for TreePath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -315,12 +327,13 @@ impl Tree {
     }
 
     fn ensure_parents(&mut self, path: &TreePath) -> Result<()> {
-        let Some(parent) = path.parent() else { return Ok(()) };
-        match self.names.get(&parent).map(|id| &self.inodes[id.0].kind) {
+        let Some(parent) = path.parent_str() else { return Ok(()) };
+        match self.names.get(parent).map(|id| &self.inodes[id.0].kind) {
             Some(Kind::Directory) => Ok(()),
-            Some(_) => Err(Error::new(format!("`{path}` lies below `{parent}`, which is not a directory"))
+            Some(_) => Err(Error::new(format!("`{path}` lies below `/{parent}`, which is not a directory"))
                 .hint("a layer cannot write through a symbolic link; give the real path")),
             None => {
+                let parent = TreePath(parent.to_string());
                 self.ensure_parents(&parent)?;
                 let inode = Inode { meta: self.default_dir.clone(), kind: Kind::Directory };
                 self.insert(parent, inode).map(drop)
