@@ -17,7 +17,7 @@ pub fn io_error(verb: &str, path: &Path, cause: &std::io::Error) -> Error {
     let mut error = Error::new(format!("cannot {verb} `{}`", path.display())).caused_by(describe(cause));
     if cause.kind() == std::io::ErrorKind::StorageFull {
         error = error.hint(
-            "free some room on that disk, or point `--build-dir`, `--out` or `XDG_CACHE_HOME` to another one",
+            "free some room on that disk, or use another one; for a build: `--build-dir`, `--out`, `XDG_CACHE_HOME`",
         );
     }
     error

@@ -3,7 +3,7 @@
 //! ```text
 //! build/                      --build-dir; safe to delete
 //!   kernel/ARCH-KEY/          one kernel build, shared by boards with equal inputs
-//!     obj/ stage/ stamp.json
+//!     obj/ stage/ stage.json packed/ stamp.json
 //!   rootfs/KEY/base.tar       one Debian base, shared likewise
 //!   memo/                     digests of large host files, remembered by their times
 //!   BOARD/

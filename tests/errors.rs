@@ -372,7 +372,7 @@ mod image {
              caused by: cannot write the image `[DIR]/work/out/acme/acme.img`\n  \
              caused by: cannot write `[DIR]/work/out/acme/acme.img.partial`\n  \
              caused by: No space left on device\n\n\
-             hint: free some room on that disk, or point `--build-dir`, `--out` or `XDG_CACHE_HOME` to another one\n\
+             hint: free some room on that disk, or use another one; for a build: `--build-dir`, `--out`, `XDG_CACHE_HOME`\n\
              out:\nacme\n\nout/acme:\n",
         );
     }

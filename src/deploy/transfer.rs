@@ -16,7 +16,8 @@ use super::payload::{Entry, Payload, in_boot, kernel_name};
 use super::remote::Remote;
 use crate::boot::SlotId;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
+use crate::kernel::packed;
 use crate::progress::Progress;
 
 /// Bytes of a part, unpacked: enough that a session more for each costs nothing, and little enough that a board's
@@ -69,7 +70,7 @@ impl Delta {
         let has_source = facts.base.id.is_none() || running.is_some();
         for entry in &payload.entries {
             let path = entry.path.as_str();
-            // Whether it is in place, and whether it may be taken over.
+            // Whether it is in place, and whether it may be taken over; not behind half a file of that name.
             let (done, shared) = match path.split_once('/') {
                 Some(("kernel", _)) => (kernel_done, has_source),
                 Some(("boot", _)) => (boot_done, true),
@@ -80,7 +81,7 @@ impl Delta {
                 delta.keep.insert(entry.path.clone());
             } else if arrived.get(path) == Some(&entry.sha256) {
                 delta.arrived.insert(entry.path.clone());
-            } else if base.get(path) == Some(&entry.sha256) && shared {
+            } else if base.get(path) == Some(&entry.sha256) && shared && !arrived.contains_key(path) {
                 delta.keep.insert(entry.path.clone());
             } else {
                 delta.bytes += entry.size;
@@ -177,8 +178,9 @@ impl Transfer<'_> {
         let made = [
             ("files", manifest),
             ("info", self.info.clone()),
-            (".sums", sums),
             (".remove", lines(self.delta.remove.iter().map(String::as_str))),
+            // Without it, the last one, the board takes nothing: a stream may end behind any file.
+            (".sums", sums),
         ];
         let (id, base) = (self.id(), self.base());
         self.remote
@@ -188,6 +190,7 @@ impl Transfer<'_> {
                 &[&id, self.facts.packing.program(), &self.payload.release, &base],
                 |stdin| pack(&last, &made, str::to_string, None, stdin, count),
             )
+            .inspect_err(|error| forget_packed(&last, error))
             .map(drop)
     }
 
@@ -205,7 +208,8 @@ impl Transfer<'_> {
                         pack(part, &made, str::to_string, None, stdin, count)
                     })
                     // Nothing more after a failure.
-                    .inspect_err(|_| while next().is_some() {})?;
+                    .inspect_err(|_| while next().is_some() {})
+                    .inspect_err(|error| forget_packed(part, error))?;
             }
             Ok(())
         };
@@ -240,8 +244,8 @@ impl Transfer<'_> {
         };
         let [sums, copy] = [".sums", ".copy"].map(|name| format!("{id}.partial/{name}"));
         let made = [
-            (sums.as_str(), all.map(|entry| entry.sum_at(&to(&entry.path))).collect()),
             (copy.as_str(), kept.map(|path| [from(path), to(path), String::new()].join("\n")).collect()),
+            (sums.as_str(), all.map(|entry| entry.sum_at(&to(&entry.path))).collect()),
         ];
         let kernel = if self.delta.kernel_done { "" } else { self.payload.kernel.as_str() };
         self.remote
@@ -256,6 +260,13 @@ impl Transfer<'_> {
 
     fn chosen<'b>(&'b self, half: impl Fn(&&Entry) -> bool + 'b) -> impl Iterator<Item = &'b Entry> {
         self.payload.entries.iter().filter(half).filter(|entry| self.delta.send.contains(&entry.path))
+    }
+}
+
+/// What the board has refused is packed anew by the next deploy.
+fn forget_packed(part: &[&Entry], error: &Error) {
+    if error.exit() == Exit::Failure {
+        part.iter().filter_map(|entry| entry.packed.as_deref()).for_each(packed::forget);
     }
 }
 

@@ -430,7 +430,7 @@ fn a_full_disk_is_told_as_such() -> Result<()> {
     assert_eq!(
         error.to_string(),
         "cannot write `out/x.img.partial`\n  caused by: No space left on device\n\n\
-         hint: free some room on that disk, or point `--build-dir`, `--out` or `XDG_CACHE_HOME` to another one"
+         hint: free some room on that disk, or use another one; for a build: `--build-dir`, `--out`, `XDG_CACHE_HOME`"
     );
     Ok(())
 }

@@ -138,7 +138,8 @@ impl Demand {
         // Ten inodes are reserved, one is lost+found, whose four blocks are counted here too.
         let mut demand = Demand { data: 4, inodes: 11 };
         for (path, id, inode) in request.tree.iter() {
-            *names.entry(path.parent_str()).or_default() += (8 + path.name().len() as u64).next_multiple_of(4);
+            *names.entry(path.parent_str()).or_default() +=
+                (8 + path.name().len() as u64).next_multiple_of(4);
             if !seen.insert(id) {
                 continue;
             }

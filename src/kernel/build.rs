@@ -6,13 +6,14 @@ use super::config::Values;
 use super::make::Make;
 use super::run::Runner;
 use super::spec::{KernelArtifacts, KernelSpec};
+use super::staged::StagedFile;
 use super::stamp::{self, Freshness, Inputs};
 use super::{compile, configure, packed, repair, signing, source_tree, stage, staged, uimage};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::fsx;
 use crate::progress::Progress;
 use crate::workdir::Lock;
+use crate::{fsx, interrupt};
 
 /// Builds the kernel, or finishes an earlier build of the same directory.
 ///
@@ -54,7 +55,13 @@ fn steps(spec: &KernelSpec, make: &Make, inputs: &Inputs, runner: Runner<'_>) ->
         write_uimage(spec, &release)?;
     }
     stage::stage(spec, make, &values, &release, runner)?;
-    finish(spec, make, &values, &release)
+    let (artifacts, files) = finish(spec, make, &values, &release)?;
+    // Only deploys want it, and they do without.
+    if let Err(error) = packed::keep(&spec.stage(), &files) {
+        interrupt::check()?;
+        runner.progress.warn(&format!("modules are not packed for deploys: {}", error.one_line()));
+    }
+    Ok(artifacts)
 }
 
 fn write_uimage(spec: &KernelSpec, release: &str) -> Result<()> {
@@ -64,7 +71,12 @@ fn write_uimage(spec: &KernelSpec, release: &str) -> Result<()> {
     fsx::write_atomic(&spec.image("uImage"), &image)
 }
 
-fn finish(spec: &KernelSpec, make: &Make, values: &Values, release: &str) -> Result<KernelArtifacts> {
+fn finish(
+    spec: &KernelSpec,
+    make: &Make,
+    values: &Values,
+    release: &str,
+) -> Result<(KernelArtifacts, Vec<StagedFile>)> {
     let command = compile::record(spec, make, values);
     let mut artifacts = stamp::artifacts(spec, release, command, BTreeMap::new());
     let mut digests = BTreeMap::new();
@@ -73,8 +85,7 @@ fn finish(spec: &KernelSpec, make: &Make, values: &Values, release: &str) -> Res
     }
     let files = staged::staged(&spec.stage())?;
     staged::keep(&spec.stage(), &files)?;
-    packed::keep(&spec.stage(), &files)?;
     digests.insert("modules".to_string(), staged::digest(&files));
     artifacts.digests = digests;
-    Ok(artifacts)
+    Ok((artifacts, files))
 }

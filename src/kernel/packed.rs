@@ -12,12 +12,12 @@ use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
 use super::staged::{StagedFile, on_all_cores};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fsx;
 
 /// A block of tar.
 const BLOCK: u64 = 512;
-/// Better than what is packed on the way to a board: nobody waits for it.
+/// What single files need to become as small as large blocks do at level 1.
 const LEVEL: i32 = 6;
 
 /// Where the frame of a staged file with this hash is, if there is one.
@@ -36,9 +36,13 @@ pub fn keep(stage: &Path, files: &[StagedFile]) -> Result<()> {
     // Equal files are one.
     let mut wanted: BTreeMap<String, &StagedFile> =
         files.iter().map(|file| (file.sha256.to_string(), file)).collect();
+    let mut bytes = Vec::new();
     for name in fsx::names(&dir)? {
-        if wanted.remove(&name).is_none() {
-            fsx::remove_file(&dir.join(&name))?;
+        let frame_path = dir.join(&name);
+        match wanted.get(&name).map(|file| frame(&frame_path, file.size, &mut bytes)) {
+            Some(true) => drop(wanted.remove(&name)),
+            Some(false) => {}
+            None => fsx::remove_file(&frame_path)?,
         }
     }
     let missing: Vec<&StagedFile> = wanted.into_values().collect();
@@ -46,16 +50,26 @@ pub fn keep(stage: &Path, files: &[StagedFile]) -> Result<()> {
 }
 
 fn pack(stage: &Path, file: &StagedFile) -> Result<()> {
-    let mut bytes = fsx::read(&stage.join(&file.path))?;
+    let from = stage.join(&file.path);
+    let mut bytes = fsx::read(&from)?;
+    if bytes.len() as u64 != file.size {
+        return Err(Error::new(format!("`{}` has changed while it was packed", from.display())));
+    }
     bytes.resize(file.size.next_multiple_of(BLOCK) as usize, 0);
     let to = path(stage, &file.sha256);
     let partial = to.with_extension("partial");
     let packed = packer().and_then(|mut packer| packer.compress(&bytes));
-    // Not synced: one that a power cut spoils is told by its length, and not used.
+    // Not synced: what a power cut spoils is seen by its shape, or refused by the board and then forgotten.
     packed
         .and_then(|frame| fs::write(&partial, frame))
         .and_then(|()| fs::rename(&partial, &to))
         .map_err(|cause| fsx::io_error("write", &to, &cause))
+}
+
+/// Removes a frame that is not what it should be; fine when there is none.
+pub fn forget(path: &Path) {
+    // Whether it could be removed shows the next time.
+    let _ = fs::remove_file(path);
 }
 
 fn packer() -> std::io::Result<zstd::bulk::Compressor<'static>> {
@@ -111,6 +125,10 @@ mod tests {
         fs::write(path(&stage, &a), vec![0; whole.len()]).unwrap();
         assert_eq!(unpacked(&a, 700), None);
         assert_eq!(unpacked(&Digest::of(b"none"), 700), None);
+        keep(&stage, &files).unwrap();
+        assert!(unpacked(&a, 700).is_some());
+        forget(&path(&stage, &b));
+        assert_eq!(unpacked(&b, 1), None);
 
         // What no file has any more goes, what another has stays.
         put("a.ko", "c");

@@ -138,9 +138,10 @@ pub(super) fn compile(run: &Runner<'_>, shelf: &mut Shelf, until: Stage) -> Resu
         return Ok(None);
     }
     // Fetching may have changed what is known: look again.
-    let facts =
+    let mut facts =
         if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources), Some(progress))? };
     let (kernel, lock) = run.kernel(&sources, &facts)?;
+    let lock = lock.or_else(|| facts.kernel_lock.take());
     Ok(Some(Compiled { sources, kernel, facts, lock }))
 }
 

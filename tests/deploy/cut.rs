@@ -119,7 +119,7 @@ fn a_cable_that_is_pulled_tells_nobody() {
 fn parts_that_arrived_are_not_sent_again() {
     let lab = Lab::new();
     let board = lab.board();
-    // More than a part holds, twice.
+    // More than a part holds.
     many_modules(&lab, 8, 6 << 20);
     board.wire().limit(4_000_000);
     let live = lab.live(&["deploy", "--board", "acme", "--host", "board", "--no-reboot"]);

@@ -95,6 +95,20 @@ fn while_it_waits_for_the_boot() {
 }
 
 #[test]
+fn while_a_kernel_that_was_there_waits_for_the_boot() {
+    let lab = changed();
+    lab.project.build(&["--stage", "kernel"]);
+    lab.board().trials(Fate::Gone);
+    let mut live = lab.live(&[DEPLOY, &["--no-build"]].concat());
+    live.wait_for("board: trial boot of");
+    eventually("a reboot", || lab.board().reboots().len() == 1);
+    lab.edit_kernel("other");
+    lab.project.build(&["--stage", "kernel"]);
+    live.signal(Signal::INT);
+    assert_eq!(live.end().0, Some(130));
+}
+
+#[test]
 fn while_it_checks() {
     let lab = changed();
     let board = lab.board();

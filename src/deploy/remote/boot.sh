@@ -3,6 +3,8 @@
 # $1 ID, $2 program that unpacks, $3 kernel that arrives (or empty)
 boot_open rw
 mkdir -p "$boot_at/bimg/$1.partial" 2>/dev/null || die "$boot_at cannot be written"
+# Earlier ones would vouch for what has not arrived.
+rm -f "$boot_at/bimg/$1.partial/.sums" "$boot_at/bimg/$1.partial/.copy"
 unpack "$boot_at/bimg" "$2"
 cd "$boot_at/bimg" || die "cannot enter $boot_at/bimg"
 while IFS= read -r from && IFS= read -r to; do

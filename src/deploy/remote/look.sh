@@ -53,7 +53,8 @@ list() {
 		case $id in
 		'*') continue ;;
 		*.partial)
-			echo "partial $id"
+			# Beside the whole one it is what was not removed in time: no reason to remove both.
+			[ -d "${dir%.partial}" ] || echo "partial $id"
 			continue
 			;;
 		esac

@@ -4,6 +4,8 @@ boot_undo=''
 writing
 sent=$store/$1.partial/sent
 mkdir -p "$sent" || die "cannot make $sent"
+# An earlier one would vouch for what has not arrived.
+rm -f "$sent/$3"
 unpack "$sent" "$2"
 cd "$sent" || die "cannot enter $sent"
 check "$3"

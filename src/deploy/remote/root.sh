@@ -4,6 +4,8 @@ boot_undo=''
 writing
 dir=$store/$1.partial
 mkdir -p "$dir/sent" || die "cannot make $dir"
+# Earlier ones would vouch for what has not arrived.
+rm -f "$dir/sent/.sums" "$dir/sent/.remove"
 unpack "$dir/sent" "$2"
 cd "$dir/sent" || die "cannot enter $dir/sent"
 check .sums
@@ -14,12 +16,13 @@ if [ -n "$4" ]; then
 	mkdir -p "$new/modules" || die "cannot make $new"
 	# Second names, not copies; files of a deployment are never changed in place.
 	cp -al "$4/." "$new/modules/" || die "cannot link the modules of $4"
-	(cd "$new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove)
+	(cd "$new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove) ||
+		die "cannot read $dir/sent/.remove"
 	cp -al "$dir/sent/." "$new/" || die "cannot put the deployment together"
 fi
 cd "$new" || die "cannot enter $new"
 mkdir -p modules
-# The last as well, which an interrupted deploy may have left.
+# An interrupted deploy may have left `stamp`.
 rm -f .sums .sums.* .remove stamp
 find . -type f | sed 's|^\./||' | grep -v -e '^files$' -e '^info$' | sort >../there
 sed -n 's/^[0-9a-f]*  //p' files | grep -v -e '^boot/' -e '^kernel/' | sort | cmp -s - ../there ||
