@@ -42,6 +42,8 @@ pub struct Delta {
     pub remove: BTreeSet<String>,
     /// Paths that an interrupted deploy brought.
     pub arrived: BTreeSet<String>,
+    /// Those of `keep` of which an interrupted deploy brought a half.
+    pub halves: BTreeSet<String>,
     /// Bytes to send, unpacked.
     pub bytes: u64,
     /// The kernel that deployments share is in place.
@@ -70,7 +72,7 @@ impl Delta {
         let has_source = facts.base.id.is_none() || running.is_some();
         for entry in &payload.entries {
             let path = entry.path.as_str();
-            // Whether it is in place, and whether it may be taken over; not behind half a file of that name.
+            // Whether it is in place, and whether it may be taken over.
             let (done, shared) = match path.split_once('/') {
                 Some(("kernel", _)) => (kernel_done, has_source),
                 Some(("boot", _)) => (boot_done, true),
@@ -81,7 +83,10 @@ impl Delta {
                 delta.keep.insert(entry.path.clone());
             } else if arrived.get(path) == Some(&entry.sha256) {
                 delta.arrived.insert(entry.path.clone());
-            } else if base.get(path) == Some(&entry.sha256) && shared && !arrived.contains_key(path) {
+            } else if base.get(path) == Some(&entry.sha256) && shared {
+                if arrived.contains_key(path) {
+                    delta.halves.insert(entry.path.clone());
+                }
                 delta.keep.insert(entry.path.clone());
             } else {
                 delta.bytes += entry.size;
@@ -179,6 +184,7 @@ impl Transfer<'_> {
             ("files", manifest),
             ("info", self.info.clone()),
             (".remove", lines(self.delta.remove.iter().map(String::as_str))),
+            (".halves", lines(self.delta.halves.iter().filter(|path| !in_boot(path)).map(String::as_str))),
             // Without it, the last one, the board takes nothing: a stream may end behind any file.
             (".sums", sums),
         ];

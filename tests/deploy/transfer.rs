@@ -112,7 +112,7 @@ fn modules_go_as_the_build_packed_them() {
 }
 
 #[test]
-fn half_a_module_is_sent_again_although_the_base_has_it() {
+fn half_a_module_never_takes_the_place_of_the_bases() {
     let lab = Lab::new();
     let board = lab.board();
     lab.edit_kernel("first");

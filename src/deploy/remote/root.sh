@@ -5,7 +5,7 @@ writing
 dir=$store/$1.partial
 mkdir -p "$dir/sent" || die "cannot make $dir"
 # Earlier ones would vouch for what has not arrived.
-rm -f "$dir/sent/.sums" "$dir/sent/.remove"
+rm -f "$dir/sent/.sums" "$dir/sent/.remove" "$dir/sent/.halves"
 unpack "$dir/sent" "$2"
 cd "$dir/sent" || die "cannot enter $dir/sent"
 check .sums
@@ -18,12 +18,14 @@ if [ -n "$4" ]; then
 	cp -al "$4/." "$new/modules/" || die "cannot link the modules of $4"
 	(cd "$new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove) ||
 		die "cannot read $dir/sent/.remove"
+	# What an earlier attempt brought of a file that is linked now.
+	while IFS= read -r path; do rm -f "./$path"; done <.halves || die "cannot read $dir/sent/.halves"
 	cp -al "$dir/sent/." "$new/" || die "cannot put the deployment together"
 fi
 cd "$new" || die "cannot enter $new"
 mkdir -p modules
 # An interrupted deploy may have left `stamp`.
-rm -f .sums .sums.* .remove stamp
+rm -f .sums .sums.* .remove .halves stamp
 find . -type f | sed 's|^\./||' | grep -v -e '^files$' -e '^info$' | sort >../there
 sed -n 's/^[0-9a-f]*  //p' files | grep -v -e '^boot/' -e '^kernel/' | sort | cmp -s - ../there ||
 	die "the deployment came out with other files than it should"
