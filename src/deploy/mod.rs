@@ -225,8 +225,14 @@ impl One<'_> {
             trial::write_state(&remote, self.reach.slots, &state)?;
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
         }
-        let stale: Vec<&str> =
-            facts.leftovers.iter().map(String::as_str).filter(|left| *left != id && !in_use(left)).collect();
+        // Beside a whole deployment it is what was not removed in time: no reason to remove both.
+        let whole = |id: &str| facts.deployments.get(id).is_some_and(|it| !it.boot_missing);
+        let stale: Vec<&str> = facts
+            .leftovers
+            .iter()
+            .map(String::as_str)
+            .filter(|left| *left != id && !in_use(left) && !whole(left))
+            .collect();
         let unused = facts.unused_kernels.iter().any(|kernel| kernel != payload.kernel.as_str());
         let left = unused || !stale.is_empty();
         if left && !self.job.dry_run {

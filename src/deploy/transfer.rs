@@ -109,9 +109,12 @@ fn running_kernel(facts: &Facts) -> Option<SlotId> {
 
 /// What a board still has of an interrupted deploy of the same files, or of another one with the same kernel.
 pub fn arrived(remote: &Remote, payload: &Payload, facts: &Facts) -> Result<BTreeMap<String, Digest>> {
-    let unseen =
-        facts.kernels.contains(&payload.kernel) && running_kernel(facts).as_ref() != Some(&payload.kernel);
-    if !unseen && !facts.leftovers.contains(payload.id.as_str()) {
+    let kernel = &payload.kernel;
+    let unseen = facts.kernels.contains(kernel) && running_kernel(facts).as_ref() != Some(kernel);
+    if !unseen
+        && !facts.unused_kernels.contains(kernel.as_str())
+        && !facts.leftovers.contains(payload.id.as_str())
+    {
         return Ok(BTreeMap::new());
     }
     let words = [payload.id.as_str(), payload.kernel.as_str()];
@@ -196,7 +199,7 @@ impl Transfer<'_> {
                 &[&id, self.facts.packing.program(), &self.payload.release, &base],
                 |stdin| pack(&last, &made, str::to_string, None, stdin, count),
             )
-            .inspect_err(|error| forget_packed(&last, error))
+            .inspect_err(|error| forget_damaged(&last, error))
             .map(drop)
     }
 
@@ -215,7 +218,7 @@ impl Transfer<'_> {
                     })
                     // Nothing more after a failure.
                     .inspect_err(|_| while next().is_some() {})
-                    .inspect_err(|error| forget_packed(part, error))?;
+                    .inspect_err(|error| forget_damaged(part, error))?;
             }
             Ok(())
         };
@@ -269,10 +272,12 @@ impl Transfer<'_> {
     }
 }
 
-/// What the board has refused is packed anew by the next deploy.
-fn forget_packed(part: &[&Entry], error: &Error) {
+/// What the board may have refused with reason is packed anew by the next deploy.
+fn forget_damaged(part: &[&Entry], error: &Error) {
     if error.exit() == Exit::Failure {
-        part.iter().filter_map(|entry| entry.packed.as_deref()).for_each(packed::forget);
+        for entry in part {
+            entry.packed.iter().for_each(|path| packed::forget_damaged(path, entry.size, &entry.sha256));
+        }
     }
 }
 

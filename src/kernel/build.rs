@@ -59,6 +59,8 @@ fn steps(spec: &KernelSpec, make: &Make, inputs: &Inputs, runner: Runner<'_>) ->
     // Only deploys want it, and they do without.
     if let Err(error) = packed::keep(&spec.stage(), &files) {
         interrupt::check()?;
+        // A full disk has better use for the room.
+        packed::remove(&spec.stage())?;
         runner.progress.warn(&format!("modules are not packed for deploys: {}", error.one_line()));
     }
     Ok(artifacts)

@@ -34,29 +34,30 @@ pub fn keep(stage: &Path, files: &[StagedFile]) -> Result<()> {
     let dir = dir(stage);
     fsx::create_dir_all(&dir)?;
     // Equal files are one.
-    let mut wanted: BTreeMap<String, &StagedFile> =
+    let wanted: BTreeMap<String, &StagedFile> =
         files.iter().map(|file| (file.sha256.to_string(), file)).collect();
-    let mut bytes = Vec::new();
-    for name in fsx::names(&dir)? {
-        let frame_path = dir.join(&name);
-        match wanted.get(&name).map(|file| frame(&frame_path, file.size, &mut bytes)) {
-            Some(true) => drop(wanted.remove(&name)),
-            Some(false) => {}
-            None => fsx::remove_file(&frame_path)?,
-        }
+    for name in fsx::names(&dir)?.iter().filter(|name| !wanted.contains_key(*name)) {
+        fsx::remove_file(&dir.join(name))?;
     }
-    let missing: Vec<&StagedFile> = wanted.into_values().collect();
-    on_all_cores(&missing, |file| pack(stage, file)).map(drop)
+    let wanted: Vec<&StagedFile> = wanted.into_values().collect();
+    on_all_cores(&wanted, |file| pack(stage, file)).map(drop)
+}
+
+/// Removes all frames.
+pub fn remove(stage: &Path) -> Result<()> {
+    fsx::remove_dir_all(&dir(stage))
 }
 
 fn pack(stage: &Path, file: &StagedFile) -> Result<()> {
-    let from = stage.join(&file.path);
+    let (from, to) = (stage.join(&file.path), path(stage, &file.sha256));
+    if frame(&to, file.size, &mut Vec::new()) {
+        return Ok(());
+    }
     let mut bytes = fsx::read(&from)?;
     if bytes.len() as u64 != file.size {
         return Err(Error::new(format!("`{}` has changed while it was packed", from.display())));
     }
     bytes.resize(file.size.next_multiple_of(BLOCK) as usize, 0);
-    let to = path(stage, &file.sha256);
     let partial = to.with_extension("partial");
     let packed = packer().and_then(|mut packer| packer.compress(&bytes));
     // Not synced: what a power cut spoils is seen by its shape, or refused by the board and then forgotten.
@@ -66,10 +67,15 @@ fn pack(stage: &Path, file: &StagedFile) -> Result<()> {
         .map_err(|cause| fsx::io_error("write", &to, &cause))
 }
 
-/// Removes a frame that is not what it should be; fine when there is none.
-pub fn forget(path: &Path) {
-    // Whether it could be removed shows the next time.
-    let _ = fs::remove_file(path);
+/// Removes the frame at `path` if it does not hold a file of `size` bytes with this hash.
+pub fn forget_damaged(path: &Path, size: u64, sha256: &Digest) {
+    let mut bytes = Vec::new();
+    let unpacked = frame(path, size, &mut bytes).then(|| zstd::decode_all(&bytes[..]));
+    let whole = unpacked.and_then(|unpacked| Some(Digest::of(unpacked.ok()?.get(..size as usize)?)));
+    if whole != Some(*sha256) {
+        // Whether it could be removed shows the next time.
+        let _ = fs::remove_file(path);
+    }
 }
 
 fn packer() -> std::io::Result<zstd::bulk::Compressor<'static>> {
@@ -127,8 +133,12 @@ mod tests {
         assert_eq!(unpacked(&Digest::of(b"none"), 700), None);
         keep(&stage, &files).unwrap();
         assert!(unpacked(&a, 700).is_some());
-        forget(&path(&stage, &b));
-        assert_eq!(unpacked(&b, 1), None);
+        forget_damaged(&path(&stage, &b), 1, &b);
+        assert!(unpacked(&b, 1).is_some());
+        // Whole, and of another content.
+        fs::copy(path(&stage, &a), path(&stage, &b)).unwrap();
+        forget_damaged(&path(&stage, &b), 700, &b);
+        assert!(!path(&stage, &b).exists());
 
         // What no file has any more goes, what another has stays.
         put("a.ko", "c");

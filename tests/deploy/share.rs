@@ -118,4 +118,22 @@ fn a_kernel_that_arrived_waits_for_the_rest() {
     assert!(!sends(&lab, &[]));
     assert_eq!((board.deployments(), kernels(board).len()), (vec![board.running()], 1));
     assert_ne!(board.running(), id);
+
+    // And cut before the first of them.
+    lab.edit_kernel("two");
+    lab.deploy(&["--no-reboot"]).ok();
+    let [id] = board
+        .deployments()
+        .into_iter()
+        .filter(|id| *id != board.running())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let kernel = board.path(&board.kernel(&id));
+    fs::rename(&kernel, kernel.with_extension("partial")).unwrap();
+    for dir in ["boot/bimg", "lib/modules/.bimg"] {
+        fs::rename(board.path(dir).join(&id), board.path(dir).join(format!("{id}.partial"))).unwrap();
+    }
+    lab.edit_module("another");
+    assert!(!sends(&lab, &["--no-reboot"]));
 }

@@ -53,8 +53,7 @@ list() {
 		case $id in
 		'*') continue ;;
 		*.partial)
-			# Beside the whole one it is what was not removed in time: no reason to remove both.
-			[ -d "${dir%.partial}" ] || echo "partial $id"
+			echo "partial $id"
 			continue
 			;;
 		esac

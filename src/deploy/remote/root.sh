@@ -17,9 +17,9 @@ if [ -n "$4" ]; then
 	# Second names, not copies; files of a deployment are never changed in place.
 	cp -al "$4/." "$new/modules/" || die "cannot link the modules of $4"
 	(cd "$new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove) ||
-		die "cannot read $dir/sent/.remove"
+		die "cannot take away what differs from $4"
 	# What an earlier attempt brought of a file that is linked now.
-	while IFS= read -r path; do rm -f "./$path"; done <.halves || die "cannot read $dir/sent/.halves"
+	while IFS= read -r path; do rm -f "./$path"; done <.halves || die "cannot put halves away in $dir/sent"
 	cp -al "$dir/sent/." "$new/" || die "cannot put the deployment together"
 fi
 cd "$new" || die "cannot enter $new"
