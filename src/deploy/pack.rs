@@ -21,6 +21,10 @@ use crate::{fsx, interrupt};
 const BLOCK: usize = 4 << 20;
 const PIECE: usize = 64 << 10;
 
+/// Levels of zstd, for a network that is fast and for one that is slow.
+const FAST: i32 = 1;
+const BETTER: i32 = 9;
+
 /// How far a transfer is, of all its parts together.
 pub struct Count<'a> {
     wire: AtomicU64,
@@ -93,9 +97,7 @@ struct Blocks {
 
 impl Blocks {
     fn new(packing: Packing) -> io::Result<Self> {
-        let mut zstd = zstd::bulk::Compressor::default();
-        zstd.include_checksum(true)?;
-        Ok(Blocks { packing, zstd, packed: Vec::new() })
+        Ok(Blocks { packing, zstd: packed::packer(FAST)?, packed: Vec::new() })
     }
 
     fn pack(&mut self, block: &[u8], slow: bool) -> io::Result<&[u8]> {
@@ -108,7 +110,7 @@ impl Blocks {
                 packer.finish()?;
             }
             Packing::Zstd => {
-                self.zstd.set_compression_level(if slow { 9 } else { 1 })?;
+                self.zstd.set_compression_level(if slow { BETTER } else { FAST })?;
                 self.packed.reserve(zstd::zstd_safe::compress_bound(block.len()));
                 self.zstd.compress_to_buffer(block, &mut self.packed)?;
             }

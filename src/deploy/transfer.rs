@@ -42,7 +42,7 @@ pub struct Delta {
     pub remove: BTreeSet<String>,
     /// Paths that an interrupted deploy brought.
     pub arrived: BTreeSet<String>,
-    /// Those of `keep` of which an interrupted deploy brought a half.
+    /// Those of `keep` on the root filesystem of which an interrupted deploy brought a half.
     pub halves: BTreeSet<String>,
     /// Bytes to send, unpacked.
     pub bytes: u64,
@@ -84,7 +84,8 @@ impl Delta {
             } else if arrived.get(path) == Some(&entry.sha256) {
                 delta.arrived.insert(entry.path.clone());
             } else if base.get(path) == Some(&entry.sha256) && shared {
-                if arrived.contains_key(path) {
+                // What is copied to the boot partition is written over it.
+                if arrived.contains_key(path) && !in_boot(path) {
                     delta.halves.insert(entry.path.clone());
                 }
                 delta.keep.insert(entry.path.clone());
@@ -187,7 +188,7 @@ impl Transfer<'_> {
             ("files", manifest),
             ("info", self.info.clone()),
             (".remove", lines(self.delta.remove.iter().map(String::as_str))),
-            (".halves", lines(self.delta.halves.iter().filter(|path| !in_boot(path)).map(String::as_str))),
+            (".halves", lines(self.delta.halves.iter().map(String::as_str))),
             // Without it, the last one, the board takes nothing: a stream may end behind any file.
             (".sums", sums),
         ];

@@ -22,17 +22,17 @@ pub struct Numbered<'a> {
 pub fn numbered(tree: &Tree) -> Vec<Numbered<'_>> {
     let mut all: Vec<Numbered<'_>> = Vec::new();
     let mut known: HashMap<InodeId, usize> = HashMap::new();
-    let mut directories: HashMap<&TreePath, usize> = HashMap::new();
+    let mut directories: HashMap<&str, usize> = HashMap::new();
     for (path, id, inode) in tree.iter() {
         // Above the root is the root.
-        let parent = path.parent().and_then(|parent| directories.get(&parent).copied()).unwrap_or(0);
+        let parent = path.parent_str().and_then(|parent| directories.get(parent).copied()).unwrap_or(0);
         let at = *known.entry(id).or_insert_with(|| {
             all.push(Numbered { path, inode, links: 0, parent, children: Vec::new() });
             all.len() - 1
         });
         all[at].links += 1;
         if inode.kind == Kind::Directory {
-            directories.insert(path, at);
+            directories.insert(path.as_str(), at);
             all[at].links += 1;
             if at > 0 {
                 all[parent].links += 1;

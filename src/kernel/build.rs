@@ -6,7 +6,6 @@ use super::config::Values;
 use super::make::Make;
 use super::run::Runner;
 use super::spec::{KernelArtifacts, KernelSpec};
-use super::staged::StagedFile;
 use super::stamp::{self, Freshness, Inputs};
 use super::{compile, configure, packed, repair, signing, source_tree, stage, staged, uimage};
 use crate::digest::Digest;
@@ -55,15 +54,7 @@ fn steps(spec: &KernelSpec, make: &Make, inputs: &Inputs, runner: Runner<'_>) ->
         write_uimage(spec, &release)?;
     }
     stage::stage(spec, make, &values, &release, runner)?;
-    let (artifacts, files) = finish(spec, make, &values, &release)?;
-    // Only deploys want it, and they do without.
-    if let Err(error) = packed::keep(&spec.stage(), &files) {
-        interrupt::check()?;
-        // A full disk has better use for the room.
-        packed::remove(&spec.stage())?;
-        runner.progress.warn(&format!("modules are not packed for deploys: {}", error.one_line()));
-    }
-    Ok(artifacts)
+    finish(spec, make, &values, &release, runner)
 }
 
 fn write_uimage(spec: &KernelSpec, release: &str) -> Result<()> {
@@ -78,7 +69,8 @@ fn finish(
     make: &Make,
     values: &Values,
     release: &str,
-) -> Result<(KernelArtifacts, Vec<StagedFile>)> {
+    runner: Runner<'_>,
+) -> Result<KernelArtifacts> {
     let command = compile::record(spec, make, values);
     let mut artifacts = stamp::artifacts(spec, release, command, BTreeMap::new());
     let mut digests = BTreeMap::new();
@@ -89,5 +81,12 @@ fn finish(
     staged::keep(&spec.stage(), &files)?;
     digests.insert("modules".to_string(), staged::digest(&files));
     artifacts.digests = digests;
-    Ok((artifacts, files))
+    // Only deploys want it, and they do without.
+    if let Err(error) = packed::keep(&spec.stage(), &files) {
+        interrupt::check()?;
+        // A full disk has better use for the room.
+        packed::remove(&spec.stage())?;
+        runner.progress.warn(&format!("modules are not packed for deploys: {}", error.one_line()));
+    }
+    Ok(artifacts)
 }

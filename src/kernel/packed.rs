@@ -59,7 +59,7 @@ fn pack(stage: &Path, file: &StagedFile) -> Result<()> {
     }
     bytes.resize(file.size.next_multiple_of(BLOCK) as usize, 0);
     let partial = to.with_extension("partial");
-    let packed = packer().and_then(|mut packer| packer.compress(&bytes));
+    let packed = packer(LEVEL).and_then(|mut packer| packer.compress(&bytes));
     // Not synced: what a power cut spoils is seen by its shape, or refused by the board and then forgotten.
     packed
         .and_then(|frame| fs::write(&partial, frame))
@@ -78,8 +78,9 @@ pub fn forget_damaged(path: &Path, size: u64, sha256: &Digest) {
     }
 }
 
-fn packer() -> std::io::Result<zstd::bulk::Compressor<'static>> {
-    let mut packer = zstd::bulk::Compressor::new(LEVEL)?;
+/// What makes a frame at a level, with a checksum of its content.
+pub fn packer(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> {
+    let mut packer = zstd::bulk::Compressor::new(level)?;
     packer.include_checksum(true)?;
     Ok(packer)
 }

@@ -140,8 +140,7 @@ pub(super) fn compile(run: &Runner<'_>, shelf: &mut Shelf, until: Stage) -> Resu
     // Fetching may have changed what is known: look again.
     let mut facts =
         if facts.sources.is_empty() { facts } else { facts::gather(options, Ok(&sources), Some(progress))? };
-    let (kernel, lock) = run.kernel(&sources, &facts)?;
-    let lock = lock.or_else(|| facts.kernel_lock.take());
+    let (kernel, lock) = run.kernel(&sources, &mut facts)?;
     Ok(Some(Compiled { sources, kernel, facts, lock }))
 }
 
@@ -202,11 +201,10 @@ impl Runner<'_> {
         })
     }
 
-    fn kernel(&self, sources: &Sources, facts: &Facts) -> Result<(KernelArtifacts, Option<Lock>)> {
+    fn kernel(&self, sources: &Sources, facts: &mut Facts) -> Result<(KernelArtifacts, Option<Lock>)> {
         let spec = facts::kernel_spec(self.options, sources)?;
         self.stage(Stage::Kernel, &facts.kernel, || match &facts.kernel_artifacts {
-            // `facts` holds its lock.
-            Some(artifacts) => Ok((artifacts.clone(), None)),
+            Some(artifacts) => Ok((artifacts.clone(), facts.kernel_lock.take())),
             None => kernel::build(&spec, self.progress).map(|(kernel, lock)| (kernel, Some(lock))),
         })
     }

@@ -269,6 +269,14 @@ impl Board {
         id.unwrap_or("image").to_string()
     }
 
+    /// The one deployment that does not run.
+    pub fn other(&self) -> String {
+        let running = self.running();
+        let others: Vec<String> = self.deployments().into_iter().filter(|id| *id != running).collect();
+        let [id] = others.try_into().unwrap();
+        id
+    }
+
     /// Digest and name of every file below some of its directories, sorted.
     pub fn digests(&self, below: &[&str]) -> String {
         let root = self.shared.root();

@@ -122,13 +122,7 @@ fn a_kernel_that_arrived_waits_for_the_rest() {
     // And cut before the first of them.
     lab.edit_kernel("two");
     lab.deploy(&["--no-reboot"]).ok();
-    let [id] = board
-        .deployments()
-        .into_iter()
-        .filter(|id| *id != board.running())
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
+    let id = board.other();
     let kernel = board.path(&board.kernel(&id));
     fs::rename(&kernel, kernel.with_extension("partial")).unwrap();
     for dir in ["boot/bimg", "lib/modules/.bimg"] {

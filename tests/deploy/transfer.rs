@@ -121,13 +121,7 @@ fn half_a_module_never_takes_the_place_of_the_bases() {
     // The same module in another deployment, which was cut in the middle of it, on another base.
     lab.edit_kernel("second");
     lab.deploy(&["--no-reboot"]).ok();
-    let [id] = board
-        .deployments()
-        .into_iter()
-        .filter(|id| *id != board.running())
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
+    let id = board.other();
     let modules = format!("lib/modules/.bimg/{id}/modules");
     let whole = board.digests(&[&modules]);
     let partial = board.path(&format!("lib/modules/.bimg/{id}.partial"));

@@ -181,17 +181,17 @@ impl<'a> Volume<'a> {
 fn collect(tree: &Tree) -> Result<(Vec<Directory<'_>>, Vec<&Content>)> {
     let mut directories: Vec<Directory<'_>> = Vec::new();
     let mut files = Vec::new();
-    let mut index: BTreeMap<TreePath, usize> = BTreeMap::new();
+    let mut index: BTreeMap<&str, usize> = BTreeMap::new();
     for (path, _, inode) in tree.iter() {
         let mtime = inode.meta.mtime;
-        let parent = path.parent().and_then(|parent| index.get(&parent).copied()).unwrap_or(0);
+        let parent = path.parent_str().and_then(|parent| index.get(parent).copied()).unwrap_or(0);
         let refuse = |what: &str| {
             Err(Error::new(format!("`{path}` is {what}, which FAT cannot hold"))
                 .hint("put it on another filesystem, or a copy of what it points to in its place"))
         };
         let target = match &inode.kind {
             Kind::Directory => {
-                index.insert(path.clone(), directories.len());
+                index.insert(path.as_str(), directories.len());
                 directories.push(Directory { path, parent, mtime, children: Vec::new(), entries: 0 });
                 Target::Directory(directories.len() - 1)
             }
