@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 
 use serde::Serialize;
 
 use crate::digest::Digest;
-use crate::disk::image::{Image, Range};
+use crate::disk::image::{Image, Range, Written};
 use crate::disk::layout::SECTOR;
 use crate::disk::{BlobSpec, DiskSpec, Fill, Layout, PartitionSpec, Placed, Table, bmap, table};
 use crate::error::{Context, Error, Result};
@@ -117,17 +119,10 @@ pub(super) fn write_to(
     progress: &dyn Progress,
 ) -> Result<ImageFacts> {
     let table = table::render(spec, layout)?;
-    let parts = parts(spec, layout, &table)?;
+    let mut parts = parts(spec, layout, &table)?;
     let content = parts.iter().map(Part::len).sum();
-    let mut image = Image::new(target, path, layout.size.0, content, progress);
-    for part in &parts {
-        if let Err(error) = part.write(&mut image) {
-            // A disk that is full says so some chunks later: it is no fault of this part.
-            image.end_writer()?;
-            return Err(error.context(format!("cannot write {}", part.what)));
-        }
-    }
-    let written = image.finish()?;
+    let image = Image::new(target, path, layout.size.0, content, progress);
+    let written = write_parts(&mut parts, image)?;
     let planned = |name: &str| {
         parts.iter().find_map(|part| match &part.body {
             Body::Filesystem(it, owner) if *owner == name => Some(it),
@@ -161,6 +156,22 @@ pub(super) fn write_to(
         partitions,
         blobs,
         ranges: written.ranges,
+    })
+}
+
+/// Writes each part while a thread prepares the next ones.
+fn write_parts(parts: &mut [Part<'_>], mut image: Image<'_>) -> Result<Written> {
+    thread::scope(|scope| {
+        let (ready, prepared) = channel();
+        scope.spawn(move || parts.iter_mut().all(|part| ready.send(part.prepare()).is_ok()));
+        for part in prepared {
+            if let Err(error) = part.and_then(|part| part.write(&mut image)) {
+                // A disk that is full says so some chunks later: it is no fault of this part.
+                image.end_writer()?;
+                return Err(error);
+            }
+        }
+        image.finish()
     })
 }
 
@@ -222,23 +233,37 @@ impl Part<'_> {
         }
     }
 
-    fn write(&self, image: &mut Image<'_>) -> Result<()> {
-        let mut sink = image.partition(self.start);
-        match &self.body {
+    /// Makes it ready to be written.
+    fn prepare(&mut self) -> Result<&mut Self> {
+        if let Body::Filesystem(planned, _) = &mut self.body {
+            planned.prepare().context(|| format!("cannot fill {}", self.what))?;
+        }
+        Ok(self)
+    }
+
+    fn write(&mut self, image: &mut Image<'_>) -> Result<()> {
+        let what = &self.what;
+        self.body.write(&mut image.partition(self.start)).context(|| format!("cannot write {what}"))
+    }
+}
+
+impl Body<'_> {
+    fn write(&mut self, sink: &mut impl Sink) -> Result<()> {
+        match self {
             Body::Bytes(bytes) => sink.bytes(0, bytes),
             Body::Fill(0, len) => sink.zeros(0, *len),
             Body::Fill(byte, len) => {
                 let chunk = vec![*byte; 1 << 16];
                 let mut done = 0;
                 while done < *len {
-                    let n = (len - done).min(chunk.len() as u64);
+                    let n = (*len - done).min(chunk.len() as u64);
                     sink.bytes(done, &chunk[..n as usize])?;
                     done += n;
                 }
                 Ok(())
             }
             Body::Content(content, from, len) => sink.content(0, content, *from, *len),
-            Body::Filesystem(planned, _) => planned.write(&mut sink),
+            Body::Filesystem(planned, _) => planned.write(sink),
         }
     }
 }

@@ -225,7 +225,7 @@ impl Planned for Plan<'_> {
         ByteSize(self.blocks * BLOCK)
     }
 
-    fn write(&self, out: &mut dyn Sink) -> Result<()> {
+    fn write(&mut self, out: &mut dyn Sink) -> Result<()> {
         out.zeros(0, SUPERBLOCK)?;
         out.bytes(SUPERBLOCK, &self.superblock())?;
         let mut end = BLOCK;

@@ -17,7 +17,7 @@ use mkext4::{FsBuilder, InodeCount, InodeHandle, Options, ROOT, SpecialKind};
 
 use crate::error::{Context, Error, Result};
 use crate::filesystem::{Format, Planned, Request, Sink, newest};
-use crate::tree::{Content, InodeId, Kind, Meta, Timestamp, TreePath};
+use crate::tree::{Content, InodeId, Kind, Meta, Timestamp, Tree, TreePath};
 use crate::units::ByteSize;
 
 /// The only block size that `mkext4` writes, and the one that every page size can mount.
@@ -84,11 +84,9 @@ impl Format for Ext4 {
             return Err(Error::new(format!("`{}` cannot be an ext4 label", request.label))
                 .caused_by("it is longer than 16 bytes"));
         }
-        let builder = FsBuilder::new(options).map_err(|cause| failed(&cause))?;
-        let (builder, files) = declare(builder, request)?;
-        let layout = builder.seal().map_err(|cause| failed(&cause))?;
         let used = demand.blocks(0) + shape.overhead();
-        Ok(Box::new(Plan { layout, files, shape, used: ByteSize((used * BLOCK).min(size)) }))
+        let used = ByteSize((used * BLOCK).min(size));
+        Ok(Box::new(Plan { tree: request.tree, options, shape, used, sealed: None }))
     }
 
     fn uuid(&self, seed: &[u8; 32]) -> String {
@@ -253,11 +251,11 @@ pub(super) fn has_backup(group: u64) -> bool {
 type File<'a> = (InodeHandle, &'a Content);
 
 /// Declares the whole tree.
-fn declare<'a>(mut builder: FsBuilder, request: &Request<'a>) -> Result<(FsBuilder, Vec<File<'a>>)> {
+fn declare(mut builder: FsBuilder, tree: &Tree) -> Result<(FsBuilder, Vec<File<'_>>)> {
     let mut directories: HashMap<&str, InodeHandle> = HashMap::new();
     let mut handles: HashMap<InodeId, InodeHandle> = HashMap::new();
     let mut files = Vec::new();
-    for (path, id, inode) in request.tree.iter() {
+    for (path, id, inode) in tree.iter() {
         let refused = |cause: mkext4::Error| {
             let cause = match cause {
                 mkext4::Error::Invalid(why) | mkext4::Error::Unsupported(why) => why,
@@ -372,13 +370,30 @@ pub(super) fn checked(time: Timestamp) -> std::result::Result<Timestamp, String>
     Ok(time)
 }
 
-/// A sealed filesystem.
+/// A filesystem of some size.
 struct Plan<'a> {
+    tree: &'a Tree,
+    options: Options,
+    shape: Shape,
+    used: ByteSize,
+    sealed: Option<Sealed<'a>>,
+}
+
+/// A filesystem whose every byte has its place.
+struct Sealed<'a> {
     layout: mkext4::Layout,
     /// In declaration order, which is the order of their blocks.
     files: Vec<File<'a>>,
-    shape: Shape,
-    used: ByteSize,
+}
+
+impl<'a> Plan<'a> {
+    fn sealed(&mut self) -> Result<&Sealed<'a>> {
+        let sealed = match self.sealed.take() {
+            Some(sealed) => sealed,
+            None => Sealed::new(self.options.clone(), self.tree)?,
+        };
+        Ok(self.sealed.insert(sealed))
+    }
 }
 
 impl Planned for Plan<'_> {
@@ -390,16 +405,22 @@ impl Planned for Plan<'_> {
         self.used
     }
 
-    fn write(&self, out: &mut dyn Sink) -> Result<()> {
+    fn prepare(&mut self) -> Result<()> {
+        self.sealed().map(drop)
+    }
+
+    fn write(&mut self, out: &mut dyn Sink) -> Result<()> {
+        let shape = self.shape;
+        let sealed = self.sealed()?;
         let mut merge = Merge {
             out,
-            pieces: self.pieces().peekable(),
+            pieces: sealed.pieces().peekable(),
             head: Vec::new(),
             keep: Vec::new(),
-            shape: self.shape,
+            shape,
             error: None,
         };
-        let emitted = self.layout.writer(&mut merge).map(drop);
+        let emitted = sealed.layout.writer(&mut merge).map(drop);
         if let Some(error) = merge.error.take() {
             return Err(error);
         }
@@ -416,7 +437,13 @@ struct Piece<'a> {
     len: u64,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> Sealed<'a> {
+    fn new(options: Options, tree: &'a Tree) -> Result<Self> {
+        let builder = FsBuilder::new(options).map_err(|cause| failed(&cause))?;
+        let (builder, files) = declare(builder, tree)?;
+        Ok(Sealed { layout: builder.seal().map_err(|cause| failed(&cause))?, files })
+    }
+
     /// All file contents in the order of their blocks.
     fn pieces(&self) -> impl Iterator<Item = Piece<'a>> {
         self.files.iter().flat_map(|(handle, content)| {

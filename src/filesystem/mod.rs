@@ -1,7 +1,8 @@
 //! Filesystem writers: a [`Tree`] in, bytes at ascending offsets out.
 //!
 //! ```text
-//! Tree --needed()--> size of the partition --plan()--> every offset known --write()--> Sink
+//! Tree --needed()--> size of the partition --plan()--> bytes in use known --prepare()--> every offset known
+//!      --write()--> Sink
 //! ```
 //!
 //! A writer never touches the host: it says what goes where, and the [`Sink`] (in the end
@@ -122,17 +123,23 @@ pub trait Format {
     fn label(&self, label: &str) -> String;
 }
 
-/// A filesystem whose every byte has its place; nothing has been read or written yet.
-pub trait Planned {
+/// A filesystem that has its size; nothing has been read or written yet.
+pub trait Planned: Send {
     /// Variant for people and the manifest: `FAT32`, `ext4`.
     fn variant(&self) -> &'static str;
 
     /// Bytes that metadata and content take.
     fn used(&self) -> ByteSize;
 
-    /// Writes it. Offsets are from the start of the partition and ascend; what is not mentioned is
-    /// free space.
-    fn write(&self, out: &mut dyn Sink) -> Result<()>;
+    /// Gives every byte its place, where that takes time: it may be done while others are written. Done again, it
+    /// does nothing.
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Prepares it when nobody has, and writes it. Offsets are from the start of the partition and ascend; what is not
+    /// mentioned is free space.
+    fn write(&mut self, out: &mut dyn Sink) -> Result<()>;
 }
 
 /// Takes the bytes of a filesystem at ascending offsets, none twice.

@@ -57,6 +57,12 @@ fn build(kind: Kind, tree: &Tree, label: &str, size: Option<u64>) -> Vec<u8> {
     memory.bytes
 }
 
+/// Why a filesystem of 32 MiB cannot be.
+fn refused(kind: Kind, tree: &Tree, label: &str) -> String {
+    let planned = kind.format().plan(&request(tree, label), ByteSize::mib(32));
+    planned.and_then(|mut planned| planned.prepare()).unwrap_err().to_string()
+}
+
 fn save(bytes: &[u8]) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fs.img");
@@ -347,12 +353,7 @@ fn ext4_keeps_access_control_lists() {
     let expected: Vec<String> = list(0).iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(shown.contains(&expected.join(" ")), "{shown}");
     assert_eq!(
-        Kind::Ext4
-            .format()
-            .plan(&request(&with(&list(0)[..7]), ""), ByteSize::mib(32))
-            .err()
-            .unwrap()
-            .to_string(),
+        refused(Kind::Ext4, &with(&list(0)[..7]), ""),
         "ext4 cannot hold `/journal`\n  \
          caused by: its attribute `system.posix_acl_access` is not an access list"
     );
@@ -467,9 +468,7 @@ fn ext4_fits_above_a_step_of_the_journal() {
 
 #[test]
 fn ext4_says_what_it_cannot_hold() {
-    let plan_error = |tree: &Tree, label: &str| {
-        Kind::Ext4.format().plan(&request(tree, label), ByteSize::mib(32)).err().unwrap().to_string()
-    };
+    let plan_error = |tree: &Tree, label: &str| refused(Kind::Ext4, tree, label);
     let mut tree = Tree::new(TIME);
     let mut meta = Meta::root(0o644, TIME);
     meta.xattrs.insert("mine.x".into(), vec![1]);

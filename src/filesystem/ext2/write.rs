@@ -23,7 +23,7 @@ impl Planned for Plan<'_> {
         ByteSize(used.sum::<u64>() * BLOCK)
     }
 
-    fn write(&self, out: &mut dyn Sink) -> Result<()> {
+    fn write(&mut self, out: &mut dyn Sink) -> Result<()> {
         let descriptors = self.descriptors();
         let mut pieces = self.pieces.iter().peekable();
         for group in 0..self.geometry.groups {

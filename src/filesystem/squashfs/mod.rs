@@ -94,7 +94,7 @@ impl Planned for Plan {
         ByteSize(self.0.len)
     }
 
-    fn write(&self, out: &mut dyn Sink) -> Result<()> {
+    fn write(&mut self, out: &mut dyn Sink) -> Result<()> {
         let mut piece = vec![0; 1 << 20];
         let mut at = 0;
         while at < self.0.len {

@@ -359,7 +359,7 @@ impl Planned for Plan<'_> {
         ByteSize(self.geometry.cluster_start(2 + self.used_clusters()))
     }
 
-    fn write(&self, out: &mut dyn Sink) -> Result<()> {
+    fn write(&mut self, out: &mut dyn Sink) -> Result<()> {
         let geometry = &self.geometry;
         let padded = |out: &mut dyn Sink, start: u64, bytes: &[u8], len: u64| {
             out.bytes(start, bytes)?;
