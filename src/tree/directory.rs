@@ -160,12 +160,14 @@ fn readable_hint(error: Error, cause: &std::io::Error) -> Error {
 fn xattrs(host: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     use rustix::io::Errno;
     let failed = |cause: Errno| fsx::io_error("read the extended attributes of", host, &cause.into());
-    let mut names = vec![0_u8; 64 << 10];
-    let len = match rustix::fs::llistxattr(host, &mut names[..]) {
-        Ok(len) => len,
-        Err(Errno::NOTSUP) => return Ok(BTreeMap::new()),
+    // Nearly no file has any: the large buffer is for those that do.
+    match rustix::fs::llistxattr(host, &mut [0_u8; 64][..]) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(BTreeMap::new()),
+        Ok(_) | Err(Errno::RANGE) => {}
         Err(cause) => return Err(failed(cause)),
-    };
+    }
+    let mut names = vec![0_u8; 64 << 10];
+    let len = rustix::fs::llistxattr(host, &mut names[..]).map_err(failed)?;
     let mut found = BTreeMap::new();
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let Ok(name) = std::str::from_utf8(name) else { continue };

@@ -65,12 +65,11 @@ fn a_kept_directory_keeps_modes_times_links_and_attributes() {
         .unwrap();
     let time = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(77, 5));
     File::options().write(true).open(dir.path().join("bin/su")).unwrap().set_times(time).unwrap();
-    let attribute = rustix::fs::setxattr(
-        dir.path().join("bin/su"),
-        "user.note",
-        b"a\nb",
-        rustix::fs::XattrFlags::empty(),
-    );
+    let long = format!("user.{}", "long".repeat(50));
+    let set = |file: &str, name: &str| {
+        rustix::fs::setxattr(dir.path().join(file), name, b"a\nb", rustix::fs::XattrFlags::empty())
+    };
+    let attribute = set("bin/su", "user.note").and(set("bin", &long));
     let mut tree = tree();
     lay(&mut tree, &TreePath::root(), dir.path(), Ownership::Kept).unwrap();
     let su = inode(&tree, "bin/su");
@@ -78,6 +77,7 @@ fn a_kept_directory_keeps_modes_times_links_and_attributes() {
     assert_eq!((su.meta.mode, su.meta.uid, su.meta.mtime), (0o4755, me, Timestamp { secs: 77, nanos: 5 }));
     if attribute.is_ok() {
         assert_eq!(su.meta.xattrs["user.note"], b"a\nb");
+        assert_eq!(inode(&tree, "bin").meta.xattrs[&long], b"a\nb");
     }
     assert_eq!(inode(&tree, "fifo").kind, Kind::Fifo);
     let ids: Vec<_> =
