@@ -20,13 +20,12 @@ const RO_COMPAT: usize = 0x64;
 /// Where it has the size of an inode.
 const INODE_SIZE: usize = 0x58;
 /// Those that do not matter to files here: descriptors in their groups (meta_bg), protection from mounting twice
-/// (mmp), large attributes in inodes (ea_inode).
-const PASSED_OVER: u32 = 0x10 | 0x100 | 0x400;
+/// (mmp), large attributes in inodes (ea_inode), indices of three levels (large_dir; the crate descends any number).
+const PASSED_OVER: u32 = 0x10 | 0x100 | 0x400 | 0x4000;
 /// Those that do matter and that the crate does not know, as mke2fs calls them.
-const FOREIGN: [(u32, &str); 5] = [
+const FOREIGN: [(u32, &str); 4] = [
     (0x1, "compression"),
     (0x1000, "dirdata"),
-    (0x4000, "large_dir"),
     (0x8000, "inline_data"),
     (0x2_0000, "casefold"),
 ];

@@ -108,7 +108,7 @@ fn files_are_read_whatever_the_features() {
     let dir = tempfile::tempdir().unwrap();
     for (args, size) in KINDS.into_iter().chain([
         (&["-t", "ext4", "-O", "meta_bg,^resize_inode,metadata_csum", "-b", "1024"][..], "64M"),
-        (&["-t", "ext4", "-O", "mmp,ea_inode"][..], "64M"),
+        (&["-t", "ext4", "-O", "mmp,ea_inode,large_dir"][..], "64M"),
     ]) {
         let source: Source = Arc::new(std::fs::read(made(dir.path(), args, size)).unwrap());
         let ext = ExtVolume::open(&source).unwrap_or_else(|error| panic!("{args:?}: {error}")).unwrap();
