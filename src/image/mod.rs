@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes (ReadAt) -> table: MBR, GPT     -> partitions
-//!                -> fat, ext: geometry and the map of what is used; squashfs
+//!                -> fat, ext: geometry and the map of what is used; squashfs, erofs
 //! partitions     -> probe: what each holds -> volume: its files
 //! files          -> chain, kernel: what boots
 //! all of it      -> inspect, verify, diff
@@ -13,6 +13,7 @@
 
 pub mod chain;
 pub mod diff;
+pub mod erofs;
 pub mod ext;
 pub mod extract;
 pub mod fat;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::erofs::ErofsVolume;
 use super::ext::ExtVolume;
 use super::fat::FatVolume;
 use super::probe::{self, Content};
@@ -101,6 +102,9 @@ impl Image {
         }
         if let Some(ext) = ExtVolume::open(&source).map_err(in_part)? {
             return Ok(Some(Box::new(ext)));
+        }
+        if let Some(erofs) = ErofsVolume::open(source.clone()).map_err(in_part)? {
+            return Ok(Some(Box::new(erofs)));
         }
         let squash = SquashVolume::open(source).map_err(in_part)?;
         Ok(squash.map(|squash| Box::new(squash) as Box<dyn Volume>))

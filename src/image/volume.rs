@@ -2,11 +2,12 @@
 //!
 //! Paths are relative to the filesystem's root and `/`-separated; the root itself is `""`.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::fsx;
 
 /// Symbolic links followed on one path; Linux has the same limit.
 const MAX_LINKS: usize = 40;
@@ -96,10 +97,7 @@ pub trait Volume {
     /// Up to `limit` bytes of a file.
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open(path)?
-            .take(limit)
-            .read_to_end(&mut bytes)
-            .map_err(|cause| cannot_read(path).caused_by(crate::fsx::describe(&cause)))?;
+        self.open(path)?.take(limit).read_to_end(&mut bytes).map_err(|cause| failed(path, &cause))?;
         Ok(bytes)
     }
 }
@@ -107,6 +105,12 @@ pub trait Volume {
 /// The outer line of a failure to read something in a filesystem.
 pub fn cannot_read(path: &str) -> Error {
     Error::new(format!("cannot read `/{}` in the image", path.escape_debug()))
+}
+
+/// The error of a path whose inode or data cannot be read.
+pub fn failed(path: &str, cause: &io::Error) -> Error {
+    let error = cannot_read(path).caused_by(fsx::describe(cause));
+    if cause.kind() == io::ErrorKind::Unsupported { error.unsupported() } else { error }
 }
 
 /// The error of a path that names nothing.

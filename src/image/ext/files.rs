@@ -23,12 +23,8 @@ const INODE_SIZE: usize = 0x58;
 /// (mmp), large attributes in inodes (ea_inode), indices of three levels (large_dir; the crate descends any number).
 const PASSED_OVER: u32 = 0x10 | 0x100 | 0x400 | 0x4000;
 /// Those that do matter and that the crate does not know, as mke2fs calls them.
-const FOREIGN: [(u32, &str); 4] = [
-    (0x1, "compression"),
-    (0x1000, "dirdata"),
-    (0x8000, "inline_data"),
-    (0x2_0000, "casefold"),
-];
+const FOREIGN: [(u32, &str); 4] =
+    [(0x1, "compression"), (0x1000, "dirdata"), (0x8000, "inline_data"), (0x2_0000, "casefold")];
 /// The journal holds what is to be written back.
 const RECOVER: u32 = 0x4;
 /// Where it has the upper half of the number of blocks, with the feature 64bit.

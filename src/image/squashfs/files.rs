@@ -4,10 +4,9 @@ use std::io::{self, Read};
 use std::rc::Rc;
 
 use super::super::read::{le16, le32, le64};
-use super::super::volume::{self, Entry, Kind, Volume};
+use super::super::volume::{self, Entry, Kind, Volume, failed};
 use super::{KEPT, SquashVolume, Stream, bad};
-use crate::error::{Error, Result};
-use crate::fsx;
+use crate::error::Result;
 
 /// Names in a directory that are read.
 const MAX_NAMES: usize = 1 << 20;
@@ -205,10 +204,6 @@ impl SquashVolume {
     fn needed(&self, path: &str) -> Result<Inode> {
         self.find(path).map_err(|cause| failed(path, &cause))?.ok_or_else(|| volume::not_there(path))
     }
-}
-
-fn failed(path: &str, cause: &io::Error) -> Error {
-    volume::cannot_read(path).caused_by(fsx::describe(cause))
 }
 
 impl Volume for SquashVolume {

@@ -1,7 +1,7 @@
 //! SquashFS 4 as it is found: superblock, compressed metadata, inodes.
 //!
 //! Every block is unpacked into a buffer of the size that the format allows, whatever it claims. Compressed
-//! with zlib, xz, zstd or LZMA; LZO and LZ4 are told by name.
+//! with zlib, xz, zstd, LZ4 or LZMA; LZO is told by name.
 //!
 //! Source: Linux `fs/squashfs/squashfs_fs.h`, Documentation/filesystems/squashfs.rst.
 
@@ -41,6 +41,7 @@ enum Compressor {
     Zlib,
     Lzma,
     Xz,
+    Lz4,
     Zstd,
 }
 
@@ -52,7 +53,7 @@ impl Compressor {
             2 => Ok(Compressor::Lzma),
             3 => Err("LZO"),
             4 => Ok(Compressor::Xz),
-            5 => Err("LZ4"),
+            5 => Ok(Compressor::Lz4),
             6 => Ok(Compressor::Zstd),
             _ => Err("something unknown"),
         }
@@ -71,6 +72,12 @@ impl Compressor {
             Compressor::Zlib => all(&mut flate2::read::ZlibDecoder::new(packed)),
             Compressor::Xz => all(&mut XzDecoder::new_stream(packed, Stream::new_stream_decoder(MEMORY, 0)?)),
             Compressor::Lzma => all(&mut XzDecoder::new_stream(packed, Stream::new_lzma_decoder(MEMORY)?)),
+            Compressor::Lz4 => {
+                let mut bytes = vec![0; limit];
+                let len = lz4_flex::block::decompress_into(packed, &mut bytes);
+                bytes.truncate(len.map_err(|cause| bad(&cause.to_string()))?);
+                Ok(bytes)
+            }
             // In one piece it needs no window of its own.
             Compressor::Zstd => zstd::bulk::decompress(packed, limit),
         }?;

@@ -31,12 +31,14 @@ fn open(bytes: Vec<u8>) -> Result<Option<SquashVolume>> {
     SquashVolume::open(Arc::new(bytes))
 }
 
-const KINDS: [&[&str]; 6] = [
+const KINDS: [&[&str]; 8] = [
     &[],
     &["-comp", "xz", "-b", "1M", "-always-use-fragments"],
     &["-comp", "zstd", "-b", "4096", "-no-fragments"],
     &["-comp", "lzma"],
     &["-noI", "-noD", "-noF", "-noX"],
+    &["-comp", "lz4"],
+    &["-comp", "lz4", "-Xhc", "-b", "1M"],
     &["-p", "node b 660 7 100000 179 3", "-p", "lib m 700 1 2"],
 ];
 
@@ -64,7 +66,7 @@ fn files_are_those_that_were_put_in() {
         .unwrap();
         assert!(count >= 406, "{args:?}");
     }
-    let volume = open(made(dir.path(), KINDS[5])).unwrap().unwrap();
+    let volume = open(made(dir.path(), KINDS[7])).unwrap().unwrap();
     let node = volume.entry("node").unwrap().unwrap();
     assert_eq!((node.kind, node.mode, node.owner), (Kind::BlockDevice, 0o660, Some((7, 100_000))));
     let lib = volume.entry("lib").unwrap().unwrap();
@@ -75,15 +77,10 @@ fn files_are_those_that_were_put_in() {
 fn what_cannot_be_read_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |bytes: Vec<u8>| open(bytes).err().unwrap().to_string();
-    for (compressor, name) in [("lzo", "LZO"), ("lz4", "LZ4")] {
-        assert_eq!(
-            refused(made(dir.path(), &["-comp", compressor])),
-            format!(
-                "cannot read the filesystem\n  \
-                 caused by: it is compressed with {name}, which bimg does not unpack"
-            )
-        );
-    }
+    assert_eq!(
+        refused(made(dir.path(), &["-comp", "lzo"])),
+        "cannot read the filesystem\n  caused by: it is compressed with LZO, which bimg does not unpack"
+    );
     let whole = made(dir.path(), &[]);
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = whole.clone();

@@ -1,4 +1,4 @@
-//! The filesystem's own checker, if it is installed: `e2fsck -fn`, `fsck.fat -n`. Neither writes.
+//! The filesystem's own checker, if it is installed: `e2fsck -fn`, `fsck.fat -n`, `fsck.erofs`. None of them writes.
 
 use std::io::{Seek, Write};
 
@@ -27,13 +27,14 @@ pub enum Judged {
 pub fn check(kind: &str, source: &Source) -> Result<Judged> {
     let (program, args): (_, &[&str]) = match kind {
         "ext2" | "ext3" | "ext4" => ("e2fsck", &["-fn"]),
+        "erofs" => ("fsck.erofs", &[]),
         _ if kind.starts_with("FAT") => ("fsck.fat", &["-n"]),
         _ => return Ok(Judged::Nobody),
     };
     if exec::which(program).is_none() {
         return Ok(Judged::Missing(program));
     }
-    // Neither can be told where in a file a partition is.
+    // Not all of them can be told where in a file a partition is.
     let copy = copy(source)?;
     let output = Cmd::new(program).args(args).arg(copy.path()).output()?;
     if output.status.success() {

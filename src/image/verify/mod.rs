@@ -140,7 +140,9 @@ fn read_all(volume: &dyn Volume) -> Result<Vec<Finding>> {
             Kind::Symlink => volume.target(path).map(drop),
             _ => Ok(()),
         };
-        if let Err(error) = result {
+        if let Err(error) = result
+            && !error.is_unsupported()
+        {
             findings.push(Finding::error(error.one_line()));
         }
         Ok(())
