@@ -17,6 +17,7 @@ pub mod erofs;
 pub mod ext;
 pub mod extract;
 pub mod fat;
+pub mod inodes;
 pub mod inspect;
 pub mod kernel;
 pub mod open;

@@ -8,16 +8,13 @@
 mod files;
 mod packed;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 
+use super::inodes::{ByInode, Inode, Run};
 use super::read::{ReadAt, Source, le16, le32, le64};
 use super::volume::Kind;
 use crate::error::{Error, Result};
 use crate::fsx;
-
-use files::Names;
 
 /// Where the superblock is, and how much of it is read.
 const SUPERBLOCK: u64 = 1024;
@@ -42,7 +39,10 @@ fn unsupported(why: &str) -> io::Error {
 }
 
 /// An EROFS for reading.
-pub struct ErofsVolume {
+pub type ErofsVolume = ByInode<Erofs>;
+
+/// What [`ByInode`] needs of it.
+pub struct Erofs {
     source: Source,
     /// The logarithm of a block's bytes.
     block_bits: u32,
@@ -54,22 +54,14 @@ pub struct ErofsVolume {
     /// For inodes that have none of their own, in seconds since 1970.
     time: i64,
     features: u32,
-    /// By the number of the directory.
-    names: RefCell<HashMap<u64, Names>>,
 }
 
-/// What is needed of an inode.
+/// Where an inode's data is.
 #[derive(Debug, Clone, Copy)]
-struct Inode {
-    kind: Kind,
-    mode: u32,
-    owner: (u32, u32),
-    mtime: i64,
-    /// Bytes of data.
-    size: u64,
+pub struct Place {
     layout: Layout,
     /// What the layout makes of it: a block, a format.
-    place: u32,
+    word: u32,
     /// First byte behind the inode and its attributes.
     end: u64,
 }
@@ -87,12 +79,6 @@ enum Layout {
     Compact,
     /// In chunks, each at a place of its own.
     Chunks,
-}
-
-/// Where a run of an uncompressed file is.
-enum Run {
-    Data(u64, u64),
-    Zeros(u64),
 }
 
 impl ErofsVolume {
@@ -124,7 +110,7 @@ impl ErofsVolume {
                 source.len()
             )));
         }
-        Ok(Some(ErofsVolume {
+        Ok(Some(ByInode::new(Erofs {
             source,
             block_bits,
             size,
@@ -132,10 +118,11 @@ impl ErofsVolume {
             root: le16(&sb, 14).into(),
             time: le64(&sb, 24) as i64,
             features,
-            names: RefCell::default(),
-        }))
+        })))
     }
+}
 
+impl Erofs {
     fn block(&self) -> u64 {
         1 << self.block_bits
     }
@@ -150,7 +137,7 @@ impl ErofsVolume {
         Ok(bytes)
     }
 
-    fn inode(&self, number: u64) -> io::Result<Inode> {
+    fn read_inode(&self, number: u64) -> io::Result<Inode<Place>> {
         let at = number.checked_mul(SLOT).and_then(|at| at.checked_add(self.inodes));
         let at = at.ok_or_else(|| bad("it points nowhere"))?;
         let format = le16(&self.bytes(at, 2)?, 0);
@@ -190,43 +177,41 @@ impl ErofsVolume {
             owner,
             mtime,
             size,
-            layout,
-            place: le32(&it, 16),
-            end: at + it.len() as u64 + attributes,
+            data: Place { layout, word: le32(&it, 16), end: at + it.len() as u64 + attributes },
         })
     }
 
     /// The data of an inode that is not compressed from byte `at` on, as far as it lies in one piece; `at` is less
     /// than its size.
-    fn run(&self, inode: &Inode, at: u64) -> io::Result<Run> {
-        let left = inode.size - at;
-        let place = u64::from(inode.place) << self.block_bits;
-        match inode.layout {
+    fn run(&self, size: u64, data: Place, at: u64) -> io::Result<Run> {
+        let left = size - at;
+        let place = u64::from(data.word) << self.block_bits;
+        match data.layout {
             Layout::Plain => Ok(Run::Data(place.saturating_add(at), left)),
             Layout::Inline => {
-                let behind = (inode.size - 1) / self.block() * self.block();
+                let behind = (size - 1) / self.block() * self.block();
                 if at < behind {
                     return Ok(Run::Data(place.saturating_add(at), behind - at));
                 }
-                if inode.end % self.block() + (inode.size - behind) > self.block() {
+                if data.end % self.block() + (size - behind) > self.block() {
                     return Err(bad("the end of a file crosses a block"));
                 }
-                Ok(Run::Data(inode.end + (at - behind), left))
+                Ok(Run::Data(data.end + (at - behind), left))
             }
-            Layout::Chunks => self.chunk(inode, at),
+            Layout::Chunks => self.chunk(size, data, at),
             Layout::Full | Layout::Compact => Err(bad("a directory or a link is compressed")),
         }
     }
 
-    fn chunk(&self, inode: &Inode, at: u64) -> io::Result<Run> {
+    fn chunk(&self, size: u64, data: Place, at: u64) -> io::Result<Run> {
         const INDEXED: u32 = 0x20;
-        let chunk = 1u64 << (self.block_bits + (inode.place & 0x1F));
+        let chunk = 1u64 << (self.block_bits + (data.word & 0x1F));
         let (number, within) = (at / chunk, at % chunk);
-        let len = (chunk - within).min(inode.size - at);
-        let width: u64 = if inode.place & INDEXED != 0 { 8 } else { 4 };
+        let len = (chunk - within).min(size - at);
+        let width: u64 = if data.word & INDEXED != 0 { 8 } else { 4 };
         let entry = number
             .checked_mul(width)
-            .and_then(|offset| offset.checked_add(inode.end.next_multiple_of(width)))
+            .and_then(|offset| offset.checked_add(data.end.next_multiple_of(width)))
             .ok_or_else(|| bad("it points nowhere"))?;
         let entry = self.bytes(entry, width as usize)?;
         let block = le32(&entry, width as usize - 4);

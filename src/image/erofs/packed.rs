@@ -9,7 +9,7 @@
 use std::io::{self, Read};
 
 use super::super::read::{le16, le32};
-use super::{ErofsVolume, Inode, LZ4_0PADDING, Layout, bad, unsupported};
+use super::{Erofs, LZ4_0PADDING, Layout, Place, bad, unsupported};
 
 /// What the header of the index says of all entries: entries of two bytes among those of four, extents of several
 /// packed blocks, ...
@@ -37,8 +37,8 @@ enum Entry {
 
 /// Reads a file from its first byte on.
 pub struct Packed<'a> {
-    volume: &'a ErofsVolume,
-    inode: Inode,
+    volume: &'a Erofs,
+    size: u64,
     advice: u16,
     /// First byte of the index.
     index: u64,
@@ -55,11 +55,11 @@ pub struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     /// Of a file that is compressed.
-    pub fn new(volume: &'a ErofsVolume, inode: Inode) -> io::Result<Self> {
-        if inode.layout == Layout::Full {
+    pub fn new(volume: &'a Erofs, size: u64, data: Place) -> io::Result<Self> {
+        if data.layout == Layout::Full {
             return Err(unsupported("its index has the older form, which bimg does not read"));
         }
-        let header = inode.end.next_multiple_of(8);
+        let header = data.end.next_multiple_of(8);
         let bytes = volume.bytes(header, 8)?;
         let (advice, algorithm, bits) = (le16(&bytes, 4), bytes[6], bytes[7]);
         if bits & 0x80 != 0 || advice & ELSEWHERE != 0 {
@@ -74,10 +74,10 @@ impl<'a> Packed<'a> {
             _ => return Err(bad("it is compressed with something unknown")),
         }
         let bits = volume.block_bits + u32::from(bits & 7);
-        let entries = inode.size.div_ceil(1 << bits);
+        let entries = size.div_ceil(1 << bits);
         Ok(Packed {
             volume,
-            inode,
+            size,
             advice,
             index: header + 8,
             bits,
@@ -171,12 +171,12 @@ impl<'a> Packed<'a> {
         if start != self.position {
             return Err(bad("an extent begins where none should"));
         }
-        if start == self.inode.size {
+        if start == self.size {
             // The index ends with a head where the file does.
             (self.done, self.next, self.piece) = (0, self.entries, Vec::new());
             return Ok(());
         }
-        let (mut packed, mut at, mut end) = (1 << self.bits, self.next + 1, self.inode.size);
+        let (mut packed, mut at, mut end) = (1 << self.bits, self.next + 1, self.size);
         while at < self.entries {
             match self.entry(at)? {
                 Entry::Head { offset, .. } => {
@@ -193,7 +193,7 @@ impl<'a> Packed<'a> {
                 break;
             }
         }
-        let len = end.min(self.inode.size).checked_sub(start).filter(|len| (1..=MAX_UNPACKED).contains(len));
+        let len = end.min(self.size).checked_sub(start).filter(|len| (1..=MAX_UNPACKED).contains(len));
         let len = len.ok_or_else(|| bad("an extent has no sensible length"))?;
         if packed == 0 || packed > MAX_PACKED {
             return Err(bad(NO_COUNT));

@@ -147,7 +147,7 @@ fn what_cannot_be_read_is_told() {
     let packed = made(dir.path(), &["-zlz4"]);
     let volume = open(packed.clone()).unwrap().unwrap();
     let (_, inode) = volume.find("text").unwrap().unwrap();
-    let header = inode.end.next_multiple_of(8) as usize;
+    let header = inode.data.end.next_multiple_of(8) as usize;
     for (algorithm, why) in [
         (1, "it is compressed with LZMA, which bimg does not unpack"),
         (2, "it is compressed with DEFLATE, which bimg does not unpack"),
@@ -188,7 +188,7 @@ fn what_is_broken_is_told() {
     let volume = open(whole.clone()).unwrap().unwrap();
     let inode = |path: &str| {
         let (number, inode) = volume.find(path).unwrap().unwrap();
-        ((volume.inodes + number * SLOT) as usize, inode)
+        ((volume.inner.inodes + number * SLOT) as usize, inode)
     };
     let with = |at: usize, change: &[u8]| {
         let mut bytes = whole.clone();
@@ -206,15 +206,15 @@ fn what_is_broken_is_told() {
     told(with(root + 8, &[0xFF; 8]).list(""), "", "a directory is larger than it may be");
     told(with(1024 + 40, &[0xFF; 4]).list(""), "", "it points behind the end of the filesystem");
     let (lib, meta) = inode("lib");
-    let block = (meta.place << 12) as usize;
+    let block = (meta.data.word << 12) as usize;
     told(with(block + 8, &[13, 0]).list("lib"), "lib", "a directory has no sensible number of names");
     told(with(block + 12 + 8, &[0xFF, 0xFF]).list("lib"), "lib", "a directory is cut off");
     let far = le16(&whole, block + 8).to_le_bytes();
     told(with(block + 12 + 8, &far).list("lib"), "lib", "a name has no sensible length");
-    let number = ((root as u64 - volume.inodes) / SLOT).to_le_bytes();
+    let number = ((root as u64 - volume.inner.inodes) / SLOT).to_le_bytes();
     let (modules, _) = volume.find("lib/modules").unwrap().unwrap();
     // The last of the names lies behind the inode.
-    let tail = meta.end as usize;
+    let tail = meta.data.end as usize;
     let at = whole[tail..tail + 4096].windows(8).position(|it| it == modules.to_le_bytes()).unwrap();
     told(with(tail + at, &number).list("lib/modules"), "lib/modules", "its directories lead in circles");
     told(with(lib + 8, &[0, 0, 1]).list("lib"), "lib", "the end of a file crosses a block");
@@ -223,7 +223,7 @@ fn what_is_broken_is_told() {
     let read =
         |at: usize, change: &[u8], why: &str| told(with(at, change).read("text", u64::MAX), "text", why);
     let (place, text) = inode("text");
-    let header = text.end.next_multiple_of(8) as usize;
+    let header = text.data.end.next_multiple_of(8) as usize;
     read(header + 6, &[9], "it is compressed with something unknown");
     read(header + 7, &[7], "its index has entries that are too short");
     read(header + 8, &[0, 0x20], "its index does not begin with an extent");
@@ -242,7 +242,7 @@ fn a_broken_index_of_large_extents_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let whole = made(dir.path(), &["-zlz4hc,9", "-C65536"]);
     let (_, inode) = open(whole.clone()).unwrap().unwrap().find("text").unwrap().unwrap();
-    let index = inode.end.next_multiple_of(8) as usize + 8;
+    let index = inode.data.end.next_multiple_of(8) as usize + 8;
     // Somewhere an entry that counts no blocks lands behind a head.
     let told = (0..256).any(|bit| {
         let mut bytes = whole.clone();

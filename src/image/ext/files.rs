@@ -1,94 +1,66 @@
-//! Files and directories of ext2, ext3 and ext4, through the `ext4-view` crate.
+//! Files and directories of ext2, ext3 and ext4.
 //!
-//! The crate believes some sizes that it reads; they are checked here before it is asked. It refuses features
-//! that only say where descriptors are, as in a filesystem that has grown online: it is shown them where it
-//! looks for them.
+//! Whatever features a filesystem has, directories are read from one end to the other, so neither hashes nor foldings
+//! matter. A journal is not replayed: `inspect` says so. Checksums of superblock and inodes are looked at.
+//!
+//! Source: Linux `Documentation/filesystems/ext4/`, `fs/ext4/{ext4.h,inline.c,xattr.h}`.
 
-use std::io::{self, Read};
+use std::cell::Cell;
+use std::io::{self, Cursor, Read};
 
-use ext4_view::{DirEntry, Ext4, Ext4Error, Ext4Read, FileType, Metadata};
+use mkext4::csum::{crc32c_raw, superblock};
 
+use super::super::inodes::{ByInode, Inode, Inodes, Name};
 use super::super::read::{ReadAt, Source, le16, le32};
-use super::super::volume::{self, Entry, Kind, Volume};
-use super::{Ext, INCOMPAT_64BIT, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN};
+use super::super::volume::{self, Kind};
+use super::map::{self, Map};
+use super::{Ext, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN, bad};
 use crate::error::{Error, Result};
+use crate::fsx;
 
-/// Where the superblock has the features that a reader must know.
-const INCOMPAT: usize = 0x60;
-/// Where it has those that a writer must know.
-const RO_COMPAT: usize = 0x64;
-/// Where it has the size of an inode.
-const INODE_SIZE: usize = 0x58;
-/// Those that do not matter to files here: descriptors in their groups (meta_bg), protection from mounting twice
-/// (mmp), large attributes in inodes (ea_inode), indices of three levels (large_dir; the crate descends any number).
-const PASSED_OVER: u32 = 0x10 | 0x100 | 0x400 | 0x4000;
-/// Those that do matter and that the crate does not know, as mke2fs calls them.
-const FOREIGN: [(u32, &str); 4] =
-    [(0x1, "compression"), (0x1000, "dirdata"), (0x8000, "inline_data"), (0x2_0000, "casefold")];
-/// The journal holds what is to be written back.
-const RECOVER: u32 = 0x4;
-/// Where it has the upper half of the number of blocks, with the feature 64bit.
-const BLOCKS_HIGH: usize = 0x150;
+/// Features that change what lies where, and are understood or do not matter to files: all up to casefold.
+const KNOWN: u32 = 0x3_F7D7;
+const INCOMPAT_CHECKSUM_SEED: u32 = 0x2000;
+const INCOMPAT_LARGE_DIR: u32 = 0x4000;
 /// Where the superblock's checksum is.
 const CHECKSUM: usize = 0x3FC;
-/// Longest target of a symbolic link.
-const MAX_TARGET: u64 = 4096;
+/// Flags of an inode: compressed, encrypted, with extents, with data among its attributes.
+const COMPRESSED: u32 = 0x4;
+const ENCRYPTED: u32 = 0x800;
+const EXTENTS: u32 = 0x8_0000;
+const INLINE: u32 = 0x1000_0000;
+/// Where an inode has its map or short data, and how many bytes.
+const MAP: usize = 0x28;
+const MAP_LEN: usize = 60;
+/// Bytes of an inode that all have.
+const OLD_INODE: usize = 128;
+/// Before the attributes of an inode.
+const ATTRIBUTES: u32 = 0xEA02_0000;
+/// Bytes of a directory that are read.
+const MAX_DIRECTORY: u64 = 256 << 20;
+const ROOT: u64 = 2;
 
 /// An ext filesystem for reading.
-pub struct ExtVolume {
-    inner: Ext4,
-    size: u64,
-}
+pub type ExtVolume = ByInode<Files>;
 
-/// The reader that the crate wants. It asks for the superblock, then for each descriptor once.
-struct Reader {
+/// What [`ByInode`] needs of it.
+pub struct Files {
     source: Source,
     ext: Ext,
-    /// Groups whose descriptor it has.
-    described: u64,
-    /// Features of the superblock that it does not get to see.
-    hidden: u32,
+    /// What all checksums start with; none without checksums.
+    seed: Option<u32>,
+    /// The group that was asked for last, and where its inodes are.
+    group: Cell<Option<(u64, u64)>>,
 }
 
-impl Ext4Read for Reader {
-    fn read(
-        &mut self,
-        start: u64,
-        buffer: &mut [u8],
-    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        if start == SUPERBLOCK && buffer.len() == SUPERBLOCK_LEN {
-            self.source.read_exact_at(start, buffer)?;
-            hide(buffer, self.hidden);
-            return Ok(());
-        }
-        let mut at = start;
-        if self.described < self.ext.groups && buffer.len() as u64 == self.ext.descriptor {
-            at = self.ext.descriptor_at(self.described);
-            self.described += 1;
-        }
-        Ok(self.source.read_exact_at(at, buffer)?)
-    }
-}
-
-/// Takes the features out of a superblock that do not matter; a wrong checksum stays wrong.
-fn hide(superblock: &mut [u8], hidden: u32) {
-    let features = le32(superblock, INCOMPAT);
-    let sum = mkext4::csum::superblock(superblock);
-    let right = le32(superblock, CHECKSUM) == sum;
-    superblock[INCOMPAT..INCOMPAT + 4].copy_from_slice(&(features & !hidden).to_le_bytes());
-    if le16(superblock, INODE_SIZE) == 128 {
-        // The crate wants checksums whole, and inodes of 128 bytes have half of theirs.
-        let features = le32(superblock, RO_COMPAT) & !RO_METADATA_SUMS;
-        superblock[RO_COMPAT..RO_COMPAT + 4].copy_from_slice(&features.to_le_bytes());
-    }
-    if features & INCOMPAT_64BIT == 0 {
-        // The crate would take what lies here for the upper half of the number of blocks.
-        superblock[BLOCKS_HIGH..BLOCKS_HIGH + 4].fill(0);
-    }
-    if right && le32(superblock, RO_COMPAT) & RO_METADATA_SUMS != 0 {
-        let sum = mkext4::csum::superblock(superblock);
-        superblock[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
-    }
+/// Where an inode's data is.
+pub enum Data {
+    Blocks(Map),
+    Bytes(Vec<u8>),
+    /// A directory: two pieces, the second among the attributes.
+    Names(Vec<u8>, Vec<u8>),
+    /// Bimg cannot read it, and why.
+    Unread(&'static str),
 }
 
 impl ExtVolume {
@@ -96,9 +68,9 @@ impl ExtVolume {
     pub fn open(source: &Source) -> Result<Option<Self>> {
         let failed =
             |cause: &dyn std::fmt::Display| Error::new("cannot read the filesystem").caused_by(cause);
-        let Some(ext) = Ext::read(source).map_err(|cause| failed(&crate::fsx::describe(&cause)))? else {
-            return Ok(None);
-        };
+        let sb = source.read_some_at(SUPERBLOCK, SUPERBLOCK_LEN);
+        let sb = sb.map_err(|cause| failed(&fsx::describe(&cause)))?;
+        let Some(ext) = Ext::parse(&sb) else { return Ok(None) };
         if ext.size() > source.len() {
             return Err(failed(&format!(
                 "it has {} bytes by its own account, but there are only {}",
@@ -106,138 +78,216 @@ impl ExtVolume {
                 source.len()
             )));
         }
-        if let Some((_, name)) = FOREIGN.iter().find(|(bit, _)| ext.incompat & bit != 0) {
-            let what = format!("it has the feature `{name}`, which bimg does not read");
+        if ext.incompat & !KNOWN != 0 {
+            let what = format!("it has features that bimg does not know: {:#x}", ext.incompat & !KNOWN);
             return Err(failed(&what).unsupported());
         }
-        let size = ext.size();
-        let load = |hidden| {
-            let reader = Reader { source: source.clone(), ext: ext.clone(), described: 0, hidden };
-            Ext4::load(Box::new(reader))
-        };
-        let inner = match load(PASSED_OVER) {
-            // A journal that the crate cannot read, as most are, is left alone: `inspect` says so.
-            Err(Ext4Error::Incompatible(_)) if ext.needs_recovery => load(PASSED_OVER | RECOVER),
-            loaded => loaded,
-        };
-        let inner = inner.map_err(|cause| match cause {
-            Ext4Error::Incompatible(_) => failed(&cause).unsupported(),
-            cause => failed(&cause),
-        })?;
-        Ok(Some(ExtVolume { inner, size }))
-    }
-
-    /// No link may be followed on the way: the crate would read targets of any length.
-    fn metadata(&self, path: &str) -> Result<Option<Metadata>> {
-        let mut at = String::from("/");
-        let look = |at: &str| match self.inner.symlink_metadata(volume::raw(at).as_slice()) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(Ext4Error::NotFound | Ext4Error::NotADirectory | Ext4Error::MalformedPath) => Ok(None),
-            Err(cause) => Err(volume::cannot_read(path).caused_by(cause)),
-        };
-        let mut found = look(&at)?;
-        for part in path.split('/').filter(|part| !part.is_empty()) {
-            if !found.is_some_and(|found| found.is_dir()) {
-                return Ok(None);
+        let mut seed = None;
+        if ext.ro_compat & RO_METADATA_SUMS != 0 {
+            if superblock(&sb) != le32(&sb, CHECKSUM) {
+                return Err(failed(&"its superblock has a wrong checksum"));
             }
-            if at.len() > 1 {
-                at.push('/');
-            }
-            at.push_str(part);
-            found = look(&at)?;
+            let has_seed = ext.incompat & INCOMPAT_CHECKSUM_SEED != 0;
+            seed = Some(if has_seed { le32(&sb, 0x270) } else { crc32c_raw(u32::MAX, &sb[0x68..0x78]) });
         }
-        Ok(found)
+        let group = Cell::new(None);
+        Ok(Some(ByInode::new(Files { source: source.clone(), ext, seed, group })))
     }
 }
 
-fn entry(name: &str, metadata: &Metadata) -> Entry {
-    let kind = match metadata.file_type() {
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => Kind::Symlink,
-        FileType::CharacterDevice => Kind::CharDevice,
-        FileType::BlockDevice => Kind::BlockDevice,
-        FileType::Fifo => Kind::Fifo,
-        FileType::Socket => Kind::Socket,
-        FileType::Regular => Kind::File,
-    };
-    Entry {
-        name: name.to_string(),
-        kind,
-        size: if matches!(kind, Kind::File | Kind::Symlink) { metadata.len() } else { 0 },
-        mode: u32::from(metadata.mode()),
-        owner: Some((metadata.uid(), metadata.gid())),
-        mtime: Some(metadata.modified().seconds()),
+impl Files {
+    /// The bytes of an inode.
+    fn raw(&self, number: u64) -> io::Result<Vec<u8>> {
+        let per_group = self.ext.inodes_per_group;
+        // They are numbered from 1 on.
+        let index = number.wrapping_sub(1);
+        if index >= per_group * self.ext.groups {
+            return Err(bad("it has no inode of such a number"));
+        }
+        let (group, within) = (index / per_group, index % per_group);
+        let table = match self.group.get() {
+            Some((known, table)) if known == group => table,
+            _ => {
+                let mut descriptor = vec![0; self.ext.descriptor as usize];
+                self.source.read_exact_at(self.ext.descriptor_at(group), &mut descriptor)?;
+                let table = self.ext.group(group, &descriptor).inode_table;
+                self.group.set(Some((group, table)));
+                table
+            }
+        };
+        let at = table
+            .checked_mul(self.ext.block)
+            .and_then(|at| at.checked_add(within * self.ext.inode))
+            .filter(|at| *at < self.ext.size())
+            .ok_or_else(|| bad("it points behind the end of the filesystem"))?;
+        let mut bytes = vec![0; self.ext.inode as usize];
+        self.source.read_exact_at(at, &mut bytes)?;
+        if let Some(seed) = self.seed {
+            Self::check(number, &bytes, seed)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Compares an inode's checksum; those of 128 bytes have half of it.
+    fn check(number: u64, bytes: &[u8], seed: u32) -> io::Result<()> {
+        const LOW: usize = 0x7C;
+        const HIGH: usize = 0x82;
+        let is_whole = bytes.len() > OLD_INODE && le16(bytes, OLD_INODE) >= 4;
+        let mut cleared = bytes.to_vec();
+        cleared[LOW..LOW + 2].fill(0);
+        let mut stored = u32::from(le16(bytes, LOW));
+        if is_whole {
+            cleared[HIGH..HIGH + 2].fill(0);
+            stored |= u32::from(le16(bytes, HIGH)) << 16;
+        }
+        let sum = crc32c_raw(seed, &(number as u32).to_le_bytes());
+        let sum = crc32c_raw(crc32c_raw(sum, &bytes[0x64..0x68]), &cleared);
+        let sum = if is_whole { sum } else { sum & 0xFFFF };
+        if sum == stored { Ok(()) } else { Err(bad("an inode has a wrong checksum")) }
+    }
+
+    /// The value of the attribute that holds the rest of short data.
+    fn rest(raw: &[u8]) -> Option<&[u8]> {
+        const SYSTEM: u8 = 7;
+        let start = OLD_INODE + usize::from(le16(raw, OLD_INODE));
+        let all = raw.get(start..).filter(|all| le32(all, 0) == ATTRIBUTES)?;
+        let all = &all[4..];
+        let mut at = 0;
+        // The list ends with zeros.
+        while le32(all, at) != 0 {
+            let (len, index) = (usize::from(all[at]), all[at + 1]);
+            let name = all.get(at + 16..at + 16 + len)?;
+            if index == SYSTEM && name == b"data" {
+                let start = usize::from(le16(all, at + 2));
+                return all.get(start..start + le32(all, at + 8) as usize);
+            }
+            at += (16 + len).next_multiple_of(4);
+        }
+        None
+    }
+
+    /// What an inode has among its attributes, as far as it is its data.
+    fn inline(raw: &[u8], kind: Kind) -> Data {
+        let (first, rest) = (&raw[MAP..MAP + MAP_LEN], Self::rest(raw).unwrap_or_default());
+        if kind == Kind::Directory {
+            // The number of the directory above comes first.
+            return Data::Names(first[4..].to_vec(), rest.to_vec());
+        }
+        Data::Bytes([first, rest].concat())
+    }
+
+    /// Names in a piece of a directory, which entries fill from one end to the other.
+    fn entries(piece: &[u8], names: &mut Vec<Name>) -> io::Result<()> {
+        let mut at = 0;
+        while at + 8 <= piece.len() {
+            let (inode, len) = (le32(piece, at), le16(piece, at + 4));
+            // A block of 64 KiB has a length that 16 bits do not hold.
+            let len = if len == 0 || len == u16::MAX { piece.len() - at } else { usize::from(len) };
+            if len < 8 || at + len > piece.len() {
+                return Err(bad("a directory is cut off"));
+            }
+            let name = piece[at + 8..at + len].get(..usize::from(piece[at + 6]));
+            let name = name.ok_or_else(|| bad("a name is longer than its place"))?;
+            at += len;
+            if inode != 0 && !name.is_empty() && name != b"." && name != b".." {
+                names.push(Name { name: volume::name(name), inode: inode.into() });
+            }
+        }
+        Ok(())
     }
 }
 
-fn name(entry: &DirEntry) -> String {
-    volume::name(entry.file_name().as_ref())
-}
+impl Inodes for Files {
+    type Data = Data;
 
-impl Volume for ExtVolume {
-    fn list(&self, path: &str) -> Result<Vec<Entry>> {
-        let failed = |cause: Ext4Error| volume::cannot_read(path).caused_by(cause);
-        match self.metadata(path)? {
-            None => return Err(volume::not_there(path)),
-            Some(found) if !found.is_dir() => {
-                return Err(volume::cannot_read(path).caused_by("it is not a directory"));
-            }
-            Some(_) => {}
-        }
-        let mut entries = Vec::new();
-        for found in self.inner.read_dir(absolute(path).as_slice()).map_err(failed)? {
-            let found = found.map_err(failed)?;
-            let name = name(&found);
-            if name != "." && name != ".." {
-                entries.push(entry(&name, &found.metadata().map_err(failed)?));
-            }
-        }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+    fn root(&self) -> u64 {
+        ROOT
     }
 
-    fn entry(&self, path: &str) -> Result<Option<Entry>> {
-        Ok(self.metadata(path)?.map(|found| entry(path.rsplit('/').next().unwrap_or_default(), &found)))
+    fn inode(&self, number: u64) -> io::Result<Inode<Data>> {
+        let raw = self.raw(number)?;
+        let mode = u32::from(le16(&raw, 0));
+        let kind = match mode >> 12 {
+            0o01 => Kind::Fifo,
+            0o02 => Kind::CharDevice,
+            0o04 => Kind::Directory,
+            0o06 => Kind::BlockDevice,
+            0o10 => Kind::File,
+            0o12 => Kind::Symlink,
+            0o14 => Kind::Socket,
+            _ => return Err(bad("it has an inode of an unknown kind")),
+        };
+        let flags = le32(&raw, 0x20);
+        let is_wide =
+            kind == Kind::File || kind == Kind::Directory && self.ext.incompat & INCOMPAT_LARGE_DIR != 0;
+        let high = if is_wide { u64::from(le32(&raw, 0x6C)) << 32 } else { 0 };
+        let size = u64::from(le32(&raw, 4)) | high;
+        let has_extra = raw.len() > OLD_INODE && le16(&raw, OLD_INODE) >= 12;
+        let epoch = if has_extra { i64::from(le32(&raw, 0x88) & 3) << 32 } else { 0 };
+        let short = &raw[MAP..MAP + MAP_LEN];
+        let data = match kind {
+            Kind::File | Kind::Directory | Kind::Symlink if flags & ENCRYPTED != 0 => {
+                Data::Unread("it is encrypted")
+            }
+            Kind::File if flags & COMPRESSED != 0 => Data::Unread("it is compressed as ext2 once did"),
+            Kind::File | Kind::Directory | Kind::Symlink if flags & INLINE != 0 => Self::inline(&raw, kind),
+            Kind::Symlink if size < MAP_LEN as u64 && flags & EXTENTS == 0 => {
+                Data::Bytes(short[..size as usize].to_vec())
+            }
+            Kind::File | Kind::Directory | Kind::Symlink => {
+                Data::Blocks(Map::new(short, flags & EXTENTS != 0))
+            }
+            _ => Data::Bytes(Vec::new()),
+        };
+        Ok(Inode {
+            kind,
+            mode: mode & 0o7777,
+            owner: (
+                u32::from(le16(&raw, 2)) | u32::from(le16(&raw, 0x78)) << 16,
+                u32::from(le16(&raw, 0x18)) | u32::from(le16(&raw, 0x7A)) << 16,
+            ),
+            mtime: i64::from(le32(&raw, 0x10) as i32) + epoch,
+            size,
+            data,
+        })
     }
 
-    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>> {
-        match self.metadata(path)? {
-            None => Err(volume::not_there(path)),
-            Some(found) if found.file_type().is_regular_file() => {
-                let file = self.inner.open(absolute(path).as_slice());
-                Ok(Box::new(Content(file.map_err(|cause| volume::cannot_read(path).caused_by(cause))?)))
+    fn names(&self, directory: &Inode<Data>) -> io::Result<Vec<Name>> {
+        let mut names = Vec::new();
+        match &directory.data {
+            Data::Unread(why) => return Err(io::Error::new(io::ErrorKind::Unsupported, *why)),
+            Data::Bytes(bytes) => Self::entries(bytes, &mut names)?,
+            Data::Names(first, rest) => {
+                Self::entries(first, &mut names)?;
+                Self::entries(rest, &mut names)?;
             }
-            Some(_) => Err(volume::cannot_read(path).caused_by("it is not a file")),
+            Data::Blocks(map) => {
+                if directory.size > MAX_DIRECTORY.min(self.ext.size()) {
+                    return Err(bad("a directory is larger than it may be"));
+                }
+                let mut bytes = Vec::new();
+                map::data(&self.source, &self.ext, *map, directory.size).read_to_end(&mut bytes)?;
+                for block in bytes.chunks(self.ext.block as usize) {
+                    Self::entries(block, &mut names)?;
+                }
+            }
         }
+        Ok(names)
+    }
+
+    fn data(&self, inode: Inode<Data>) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match inode.data {
+            Data::Unread(why) => return Err(io::Error::new(io::ErrorKind::Unsupported, why)),
+            // What is longer than that ends with a hole.
+            Data::Bytes(bytes) | Data::Names(bytes, _) => {
+                Box::new(Cursor::new(bytes).chain(io::repeat(0)).take(inode.size))
+            }
+            Data::Blocks(map) => Box::new(map::data(&self.source, &self.ext, map, inode.size)),
+        })
     }
 
     fn most_names(&self) -> u64 {
         // A directory entry has 12 bytes with a name of one letter.
-        self.size / 12
-    }
-
-    fn target(&self, path: &str) -> Result<String> {
-        let found = self.metadata(path)?.ok_or_else(|| volume::not_there(path))?;
-        if found.len() > MAX_TARGET {
-            return Err(volume::cannot_read(path).caused_by("the target of the link is too long"));
-        }
-        let target = self
-            .inner
-            .read_link(absolute(path).as_slice())
-            .map_err(|cause| volume::cannot_read(path).caused_by(cause))?;
-        Ok(volume::name(target.as_ref()))
-    }
-}
-
-fn absolute(path: &str) -> Vec<u8> {
-    [b"/", volume::raw(path).as_slice()].concat()
-}
-
-/// A file's content.
-struct Content(ext4_view::File);
-
-impl Read for Content {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_bytes(buffer).map_err(io::Error::other)
+        self.ext.size() / 12
     }
 }

@@ -1,10 +1,11 @@
 //! ext2, ext3 and ext4 as they are found: superblock, group descriptors, which blocks are in use.
 //!
-//! Source: Linux `Documentation/filesystems/ext4/` and `fs/ext4/{super,balloc}.c`. Checksums are not
+//! Source: Linux `Documentation/filesystems/ext4/` and `fs/ext4/{super,balloc}.c`. Checksums of groups and bitmaps are not
 //! looked at: that is e2fsck's work. Understands 64bit, flex_bg, meta_bg, sparse_super(2), bigalloc and
 //! groups whose bitmap was never written.
 
 mod files;
+mod map;
 
 use std::io;
 use std::ops::Range;
@@ -15,6 +16,10 @@ use uuid::Uuid;
 use super::read::{ReadAt, bytes, le16, le32, text};
 
 pub use files::ExtVolume;
+
+fn bad(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
 
 /// Where the superblock is.
 pub const SUPERBLOCK: u64 = 1024;
@@ -27,12 +32,12 @@ const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
 const INCOMPAT_META_BG: u32 = 0x10;
 const INCOMPAT_64BIT: u32 = 0x80;
-/// Extents, 64bit, flex_bg, large xattrs, checksum seed, inline data and the like: what ext4 alone has.
-const INCOMPAT_EXT4: u32 = 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000;
+/// What ext4 alone has: all but types of files in directories, a journal to be replayed, meta_bg.
+const INCOMPAT_EXT4: u32 = !(0x2 | 0x4 | 0x10);
 const RO_SPARSE_SUPER: u32 = 0x1;
 const RO_BIGALLOC: u32 = 0x200;
-/// Huge files, group checksums, many links, large inodes, bigalloc, metadata checksums.
-const RO_EXT4: u32 = 0x8 | 0x10 | 0x20 | 0x40 | 0x200 | 0x400;
+/// What ext4 alone has: all but sparse superblocks, large files, trees of names.
+const RO_EXT4: u32 = !(0x1 | 0x2 | 0x4);
 /// Group descriptors have checksums, of the old or the new kind.
 const RO_GROUP_SUMS: u32 = 0x10 | 0x400;
 /// Metadata has checksums, the superblock among it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::error::Error;
 use crate::exec::Cmd;
 use crate::image::Random;
 use crate::image::read::Source;
@@ -15,7 +16,18 @@ fn made(dir: &std::path::Path, args: &[&str], size: &str) -> std::path::PathBuf 
         for i in 0..40 {
             std::fs::write(tree.join(format!("lib/file{i}")), vec![i as u8; i * 3001]).unwrap();
         }
+        std::fs::write(tree.join("tiny"), "40 bytes that an inode may hold in itself").unwrap();
+        std::fs::write(tree.join("short"), vec![b's'; 110]).unwrap();
+        // Holes where blocks of blocks would be, of every level.
+        for (name, places) in [("hole", &[][..]), ("holes", &[700_000, 3_000_000]), ("far", &[70 << 20])] {
+            let file = std::fs::File::create(tree.join(name)).unwrap();
+            file.set_len(places.last().map_or(65_536, |last| last + 5000)).unwrap();
+            for place in places {
+                std::os::unix::fs::FileExt::write_all_at(&file, &[7; 4000], *place).unwrap();
+            }
+        }
         std::os::unix::fs::symlink("/lib/file7", tree.join("link")).unwrap();
+        std::os::unix::fs::symlink("z".repeat(300), tree.join("long")).unwrap();
         std::os::unix::fs::symlink("lib", tree.join("dir")).unwrap();
         std::os::unix::fs::symlink("loop", tree.join("loop")).unwrap();
     }
@@ -109,6 +121,12 @@ fn files_are_read_whatever_the_features() {
     for (args, size) in KINDS.into_iter().chain([
         (&["-t", "ext4", "-O", "meta_bg,^resize_inode,metadata_csum", "-b", "1024"][..], "64M"),
         (&["-t", "ext4", "-O", "mmp,ea_inode,large_dir"][..], "64M"),
+        (&["-t", "ext4", "-O", "inline_data"][..], "24M"),
+        (&["-t", "ext4", "-O", "inline_data", "-I", "512", "-b", "1024"][..], "24M"),
+        (&["-t", "ext4", "-O", "casefold,encrypt"][..], "24M"),
+        (&["-t", "ext4", "-O", "^extents,^64bit", "-b", "2048"][..], "24M"),
+        (&["-t", "ext2", "-O", "^filetype"][..], "24M"),
+        (&["-t", "ext2", "-b", "4096"][..], "24M"),
     ]) {
         let source: Source = Arc::new(std::fs::read(made(dir.path(), args, size)).unwrap());
         let ext = ExtVolume::open(&source).unwrap_or_else(|error| panic!("{args:?}: {error}")).unwrap();
@@ -117,6 +135,43 @@ fn files_are_read_whatever_the_features() {
             assert!(read == vec![i as u8; i * 3001], "{args:?} {i}");
         }
         assert_eq!(ext.list("lib").unwrap().len(), 41, "{args:?}");
+        for path in ["tiny", "short", "hole", "holes", "far"] {
+            // mke2fs cuts holes off some files; debugfs shows too much or too little of what an inode holds.
+            let (disk, dump) = (dir.path().join("ext"), dir.path().join("dump"));
+            let command = format!("dump /{path} {}", dump.display());
+            Cmd::new("debugfs").args(["-R", &command]).arg(disk).check().unwrap();
+            let mut expected = std::fs::read(dump).unwrap();
+            expected.resize(ext.entry(path).unwrap().unwrap().size as usize, 0);
+            let read = ext.read(path, u64::MAX).unwrap_or_else(|error| panic!("{args:?} {path}: {error}"));
+            assert!(read == expected, "{args:?} {path}");
+        }
+        assert_eq!(ext.target("link").unwrap(), "/lib/file7", "{args:?}");
+        assert_eq!(ext.target("long").unwrap(), "z".repeat(300), "{args:?}");
+        let mut count = 0;
+        volume::walk(&ext, "", &mut |_, _| {
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(count, 40 + 11 + 1, "{args:?}");
+    }
+}
+
+#[test]
+fn a_directory_with_an_index_is_read_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let many = dir.path().join("tree/many");
+    std::fs::create_dir_all(&many).unwrap();
+    for at in 0..3000 {
+        std::fs::write(many.join(format!("a-name-that-takes-some-room-{at}")), at.to_string()).unwrap();
+    }
+    let disk = made(dir.path(), &["-t", "ext4", "-b", "1024", "-N", "4096"], "24M");
+    let _ = Cmd::new("e2fsck").args(["-fyD"]).arg(&disk).output().unwrap();
+    let ext = ExtVolume::open(&(Arc::new(std::fs::read(disk).unwrap()) as Source)).unwrap().unwrap();
+    assert_eq!(ext.list("many").unwrap().len(), 3000);
+    for at in 0..3000 {
+        let path = format!("many/a-name-that-takes-some-room-{at}");
+        assert_eq!(ext.read(&path, 9).unwrap(), at.to_string().into_bytes());
     }
 }
 
@@ -169,16 +224,17 @@ fn what_only_64bit_gives_a_meaning_has_none_without() {
 fn what_cannot_be_read_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |bytes: Vec<u8>| ExtVolume::open(&(Arc::new(bytes) as Source)).err().unwrap().to_string();
-    let inline = std::fs::read(made(dir.path(), &["-t", "ext4", "-O", "inline_data"], "24M")).unwrap();
+    let mut unknown = std::fs::read(made(dir.path(), KINDS[1].0, KINDS[1].1)).unwrap();
+    unknown[1024 + 0x63] = 0x10;
     assert_eq!(
-        refused(inline),
-        "cannot read the filesystem\n  caused by: it has the feature `inline_data`, which bimg does not read"
+        refused(unknown),
+        "cannot read the filesystem\n  caused by: it has features that bimg does not know: 0x10000000"
     );
     let mut damaged = std::fs::read(made(dir.path(), KINDS[5].0, KINDS[5].1)).unwrap();
     damaged[1024 + 0x3FC] ^= 1;
     assert_eq!(
         refused(damaged),
-        "cannot read the filesystem\n  caused by: corrupt filesystem: invalid superblock checksum"
+        "cannot read the filesystem\n  caused by: its superblock has a wrong checksum"
     );
     let whole = std::fs::read(made(dir.path(), KINDS[0].0, KINDS[0].1)).unwrap();
     assert_eq!(
@@ -186,6 +242,85 @@ fn what_cannot_be_read_is_told() {
         "cannot read the filesystem\n  \
          caused by: it has 25165824 bytes by its own account, but there are only 1048576"
     );
+}
+
+#[test]
+fn what_is_broken_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // Changes an image and reads from it.
+    let told = |args: &[&str], change: &str, path: &str, why: &str| {
+        let disk = made(dir.path(), args, "24M");
+        Cmd::new("debugfs").args(["-w", "-R", change]).arg(&disk).check().unwrap();
+        let ext = ExtVolume::open(&(Arc::new(std::fs::read(disk).unwrap()) as Source)).unwrap().unwrap();
+        let error = match path.strip_suffix('/') {
+            Some(path) => ext.list(path).err().unwrap(),
+            None => ext.read(path, u64::MAX).err().unwrap_or_else(|| panic!("{change}")),
+        };
+        let path = path.trim_end_matches('/');
+        assert_eq!(
+            error.to_string(),
+            format!("cannot read `/{path}` in the image\n  caused by: {why}"),
+            "{change}"
+        );
+        error.is_unsupported()
+    };
+    let (blocks, extents) = (["-t", "ext2", "-b", "1024"], ["-t", "ext4", "-O", "^metadata_csum"]);
+    let file = "lib/file39";
+    let of = |args: &[&str], change: &str, why: &str| {
+        told(args, &format!("set_inode_field /lib/file39 {change}"), file, why)
+    };
+    let far = "it points behind the end of the filesystem";
+    of(&blocks, "mode 0", "it has an inode of an unknown kind");
+    of(&blocks, "block[3] 0xFFFFFF", far);
+    of(&blocks, "block[IND] 0xFFFFFF", far);
+    of(&extents, "block[0] 0x1F30B", "a tree of extents is damaged");
+    of(&extents, "block[1] 0x70004", "a tree of extents is too deep");
+    of(&extents, "block[5] 0xFFFFFF", far);
+    assert!(of(&extents, "flags 0x80800", "it is encrypted"));
+    assert!(of(&blocks, "flags 0x4", "it is compressed as ext2 once did"));
+    told(&blocks, "set_inode_field /lib size 0x7FFFFFFF", "lib/", "a directory is larger than it may be");
+    assert!(told(&extents, "set_inode_field /lib flags 0x80800", "lib/", "it is encrypted"));
+    let source: Source = Arc::new(std::fs::read(made(dir.path(), &blocks, "24M")).unwrap());
+    let ext = Ext::read(&source).unwrap().unwrap();
+    let find = |block| map::Map::new(&[0; 60], false).find(&source, &ext, block);
+    assert_eq!(find(12 + 256 + 65_536 - 5).unwrap(), (None, 5));
+    assert_eq!(find(1 << 40).unwrap_err().to_string(), "a file is longer than its map");
+    // A directory below itself, entries that do not fit, a changed inode.
+    let broken = |args: &[&str], change: &dyn Fn(&mut [u8], usize)| {
+        let disk = made(dir.path(), args, "24M");
+        let blocks = Cmd::new("debugfs").args(["-R", "blocks /lib"]).arg(&disk).check().unwrap().text();
+        let mut bytes = std::fs::read(disk).unwrap();
+        let block = blocks.split_whitespace().next().unwrap().parse::<usize>().unwrap();
+        change(&mut bytes, block * 1024);
+        ExtVolume::open(&(Arc::new(bytes) as Source)).unwrap().unwrap()
+    };
+    let why = |error: Error| error.chain().last().unwrap().to_string();
+    let short = broken(&blocks, &|bytes, block| bytes[block + 4] = 4);
+    assert_eq!(why(short.list("lib").unwrap_err()), "a directory is cut off");
+    let long = broken(&blocks, &|bytes, block| bytes[block + 6] = 200);
+    assert_eq!(why(long.list("lib").unwrap_err()), "a name is longer than its place");
+    let names = |inode: u32| {
+        broken(&blocks, &|bytes, block| {
+            let at = bytes[block..block + 1024].windows(7).position(|it| it == b"modules").unwrap();
+            bytes[block + at - 8..][..4].copy_from_slice(&inode.to_le_bytes());
+        })
+    };
+    assert_eq!(why(names(99_999).list("lib").unwrap_err()), "it has no inode of such a number");
+    let circle = names(2);
+    assert_eq!(why(circle.list("lib/modules").unwrap_err()), "its directories lead in circles");
+    let sums = ["-t", "ext4", "-b", "1024", "-O", "metadata_csum"];
+    for args in [&sums[..], &[&sums[..], &["-I", "128"]].concat()] {
+        let disk = made(dir.path(), args, "24M");
+        let place = Cmd::new("debugfs").args(["-R", "imap /lib"]).arg(&disk).check().unwrap().text();
+        // located at block 262, offset 0x0b00
+        let (block, offset) =
+            place.split_once("located at block ").unwrap().1.split_once(", offset 0x").unwrap();
+        let at = block.parse::<usize>().unwrap() * 1024 + usize::from_str_radix(offset.trim(), 16).unwrap();
+        let mut bytes = std::fs::read(disk).unwrap();
+        bytes[at + 2] ^= 1;
+        let ext = ExtVolume::open(&(Arc::new(bytes) as Source)).unwrap().unwrap();
+        assert_eq!(why(ext.list("lib").unwrap_err()), "an inode has a wrong checksum");
+    }
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Files and directories of a SquashFS.
 
 use std::io::{self, Read};
-use std::rc::Rc;
 
+use super::super::inodes::{Inode, Inodes, Name};
 use super::super::read::{le16, le32, le64};
-use super::super::volume::{self, Entry, Kind, Volume, failed};
-use super::{KEPT, SquashVolume, Stream, bad};
-use crate::error::Result;
+use super::super::volume::{self, Kind};
+use super::{Squash, Stream, bad};
 
 /// Names in a directory that are read.
 const MAX_NAMES: usize = 1 << 20;
@@ -14,31 +13,12 @@ const MAX_NAMES: usize = 1 << 20;
 const FEW_NAMES: u64 = 1 << 14;
 /// Names behind one header.
 const MAX_RUN: u32 = 256;
-/// Longest target of a symbolic link.
-const MAX_TARGET: usize = 4096;
 /// Stands for no fragment.
 const NONE: u32 = u32::MAX;
 
-/// A name in a directory, and where its inode is.
-pub struct Name {
-    pub(super) name: String,
-    pub(super) inode: u64,
-}
-
-/// What is in a directory.
-pub type Names = Rc<Vec<Name>>;
-
-/// What is needed of an inode.
-struct Inode {
-    kind: Kind,
-    mode: u32,
-    owner: (u32, u32),
-    mtime: u32,
-    data: Data,
-}
-
+/// Where an inode's data is.
 #[derive(Clone, Copy)]
-enum Data {
+pub enum Data {
     /// Where its listing is, and how long.
     Directory {
         listing: u64,
@@ -52,7 +32,7 @@ enum Data {
 
 /// Where a file's data is.
 #[derive(Clone, Copy)]
-struct Stored {
+pub struct Stored {
     start: u64,
     size: u64,
     fragment: u32,
@@ -62,26 +42,14 @@ struct Stored {
     sizes: Stream,
 }
 
-impl Inode {
-    fn entry(&self, name: &str) -> Entry {
-        let size = match self.data {
-            Data::File(stored) => stored.size,
-            Data::Link(_, len) => len as u64,
-            Data::Directory { .. } | Data::Nothing => 0,
-        };
-        Entry {
-            name: name.to_string(),
-            kind: self.kind,
-            size,
-            mode: self.mode,
-            owner: Some(self.owner),
-            mtime: Some(self.mtime.into()),
-        }
-    }
-}
+impl Inodes for Squash {
+    type Data = Data;
 
-impl SquashVolume {
-    fn inode(&self, reference: u64) -> io::Result<Inode> {
+    fn root(&self) -> u64 {
+        self.root
+    }
+
+    fn inode(&self, reference: u64) -> io::Result<Inode<Data>> {
         let mut stream = Stream::new(self.inodes, reference)?;
         let head = stream.array::<16>(self)?;
         let (kind, data) = match le16(&head, 0) {
@@ -131,20 +99,24 @@ impl SquashVolume {
             7 | 14 => (Kind::Socket, Data::Nothing),
             _ => return Err(bad("it has an inode of an unknown kind")),
         };
+        let size = match data {
+            Data::File(stored) => stored.size,
+            Data::Link(_, len) => len as u64,
+            Data::Directory { size, .. } => size.into(),
+            Data::Nothing => 0,
+        };
         Ok(Inode {
             kind,
             mode: u32::from(le16(&head, 2)) & 0o7777,
             owner: (self.owner(le16(&head, 4))?, self.owner(le16(&head, 6))?),
-            mtime: le32(&head, 8),
+            mtime: le32(&head, 8).into(),
+            size,
             data,
         })
     }
 
-    /// The names in a directory, as they lie.
-    fn names(&self, listing: u64, size: u32) -> io::Result<Names> {
-        if let Some(names) = self.names.borrow().get(&(listing, size)) {
-            return Ok(names.clone());
-        }
+    fn names(&self, directory: &Inode<Data>) -> io::Result<Vec<Name>> {
+        let Data::Directory { listing, size } = directory.data else { return Ok(Vec::new()) };
         let mut names = Vec::new();
         let mut stream = Stream::new(self.directories, listing)?;
         // `.` and `..` count as three bytes and are not there.
@@ -174,82 +146,26 @@ impl SquashVolume {
                 names.push(Name { name: volume::name(&name), inode: block | u64::from(le16(&entry, 0)) });
             }
         }
-        let names = Rc::new(names);
-        let mut kept = self.names.borrow_mut();
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert((listing, size), names.clone());
         Ok(names)
     }
 
-    /// What a path names, no link followed.
-    fn find(&self, path: &str) -> io::Result<Option<Inode>> {
-        let mut found = self.inode(self.root)?;
-        let mut above = vec![self.root];
-        for part in path.split('/').filter(|part| !part.is_empty()) {
-            let Data::Directory { listing, size } = found.data else { return Ok(None) };
-            let names = self.names(listing, size)?;
-            let Some(name) = names.iter().find(|name| name.name == part) else { return Ok(None) };
-            // A directory has one name; one that holds itself goes on for ever.
-            if above.contains(&name.inode) {
-                return Err(bad("its directories lead in circles"));
+    fn data(&self, inode: Inode<Data>) -> io::Result<Box<dyn Read + '_>> {
+        match inode.data {
+            Data::File(stored) => Ok(Box::new(Content {
+                volume: self,
+                stored,
+                left: stored.size,
+                at: stored.start,
+                piece: Vec::new(),
+                done: 0,
+            })),
+            Data::Link(mut stream, len) => {
+                let mut target = vec![0; len];
+                stream.read(self, &mut target)?;
+                Ok(Box::new(io::Cursor::new(target)))
             }
-            above.push(name.inode);
-            found = self.inode(name.inode)?;
+            Data::Directory { .. } | Data::Nothing => Ok(Box::new(io::empty())),
         }
-        Ok(Some(found))
-    }
-
-    fn needed(&self, path: &str) -> Result<Inode> {
-        self.find(path).map_err(|cause| failed(path, &cause))?.ok_or_else(|| volume::not_there(path))
-    }
-}
-
-impl Volume for SquashVolume {
-    fn list(&self, path: &str) -> Result<Vec<Entry>> {
-        let Data::Directory { listing, size } = self.needed(path)?.data else {
-            return Err(volume::cannot_read(path).caused_by("it is not a directory"));
-        };
-        let names = self.names(listing, size).map_err(|cause| failed(path, &cause))?;
-        let mut entries = Vec::with_capacity(names.len());
-        for name in names.iter() {
-            let inode = self.inode(name.inode).map_err(|cause| failed(path, &cause))?;
-            entries.push(inode.entry(&name.name));
-        }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
-    }
-
-    fn entry(&self, path: &str) -> Result<Option<Entry>> {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        Ok(self.find(path).map_err(|cause| failed(path, &cause))?.map(|inode| inode.entry(name)))
-    }
-
-    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>> {
-        let Data::File(stored) = self.needed(path)?.data else {
-            return Err(volume::cannot_read(path).caused_by("it is not a file"));
-        };
-        Ok(Box::new(Content {
-            volume: self,
-            stored,
-            left: stored.size,
-            at: stored.start,
-            piece: Vec::new(),
-            done: 0,
-        }))
-    }
-
-    fn target(&self, path: &str) -> Result<String> {
-        let Data::Link(mut stream, len) = self.needed(path)?.data else {
-            return Err(volume::cannot_read(path).caused_by("it is not a symbolic link"));
-        };
-        if len > MAX_TARGET {
-            return Err(volume::cannot_read(path).caused_by("the target of the link is too long"));
-        }
-        let mut target = vec![0; len];
-        stream.read(self, &mut target).map_err(|cause| failed(path, &cause))?;
-        Ok(volume::name(&target))
     }
 
     fn most_names(&self) -> u64 {
@@ -260,7 +176,7 @@ impl Volume for SquashVolume {
 
 /// A file's content, block by block.
 struct Content<'a> {
-    volume: &'a SquashVolume,
+    volume: &'a Squash,
     stored: Stored,
     /// Bytes of the file that are not in `piece` yet.
     left: u64,

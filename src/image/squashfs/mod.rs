@@ -12,11 +12,10 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use super::inodes::ByInode;
 use super::read::{ReadAt, Source, le16, le32, le64};
 use crate::error::{Error, Result};
 use crate::fsx;
-
-use files::Names;
 
 const SUPERBLOCK: usize = 96;
 const MAGIC: &[u8] = b"hsqs";
@@ -28,7 +27,7 @@ const MAX_BLOCK: u32 = 1 << 20;
 const PLAIN: u16 = 1 << 15;
 /// Memory that unpacking xz or LZMA may take.
 const MEMORY: u64 = 64 << 20;
-/// Blocks of metadata, and directories, that are kept unpacked.
+/// Blocks of metadata that are kept unpacked.
 const KEPT: usize = 64;
 
 fn bad(why: &str) -> io::Error {
@@ -86,7 +85,10 @@ impl Compressor {
 }
 
 /// A SquashFS for reading.
-pub struct SquashVolume {
+pub type SquashVolume = ByInode<Squash>;
+
+/// What [`ByInode`] needs of it.
+pub struct Squash {
     source: Source,
     compressor: Compressor,
     /// Bytes of a block of data.
@@ -100,8 +102,6 @@ pub struct SquashVolume {
     /// Block of metadata and byte in it.
     root: u64,
     metadata: RefCell<HashMap<u64, Rc<Block>>>,
-    /// By where the listing is and how long: an empty one lies where the next one does.
-    names: RefCell<HashMap<(u64, u32), Names>>,
     /// The fragment that was read last, with its number.
     fragment: RefCell<Option<(u32, Rc<Vec<u8>>)>>,
 }
@@ -137,7 +137,7 @@ impl SquashVolume {
                 source.len()
             )));
         }
-        Ok(Some(SquashVolume {
+        Ok(Some(ByInode::new(Squash {
             source,
             compressor,
             block: block as usize,
@@ -148,11 +148,12 @@ impl SquashVolume {
             directories: le64(&sb, 72),
             fragments: le64(&sb, 80),
             metadata: RefCell::default(),
-            names: RefCell::default(),
             fragment: RefCell::default(),
-        }))
+        })))
     }
+}
 
+impl Squash {
     /// Bytes of the filesystem.
     fn bytes(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
         let end = at.checked_add(len as u64).filter(|end| *end <= self.used);
@@ -236,7 +237,7 @@ impl SquashVolume {
 
 /// A place in metadata, which goes from block to block.
 #[derive(Debug, Clone, Copy)]
-struct Stream {
+pub struct Stream {
     at: u64,
     offset: usize,
 }
@@ -249,7 +250,7 @@ impl Stream {
     }
 
     /// Fills `to` and goes on behind it.
-    fn read(&mut self, volume: &SquashVolume, mut to: &mut [u8]) -> io::Result<()> {
+    fn read(&mut self, volume: &Squash, mut to: &mut [u8]) -> io::Result<()> {
         while !to.is_empty() {
             let block = volume.block(self.at)?;
             let left = block.bytes.get(self.offset..).ok_or_else(|| bad("it points behind a block"))?;
@@ -266,7 +267,7 @@ impl Stream {
         Ok(())
     }
 
-    fn array<const N: usize>(&mut self, volume: &SquashVolume) -> io::Result<[u8; N]> {
+    fn array<const N: usize>(&mut self, volume: &Squash) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.read(volume, &mut bytes)?;
         Ok(bytes)

@@ -1,0 +1,232 @@
+//! Filesystems whose names stand for inodes: paths are looked up in one way for all of them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use super::volume::{self, Entry, Kind, Volume, failed};
+use crate::error::Result;
+
+/// Directories that are kept.
+const KEPT: usize = 64;
+/// Longest target of a symbolic link.
+const MAX_TARGET: u64 = 4096;
+
+/// What is needed of an inode, and where its data is.
+#[derive(Debug, Clone)]
+pub struct Inode<D> {
+    /// What it is.
+    pub kind: Kind,
+    /// The lower 12 mode bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+    /// Modification time in seconds since 1970.
+    pub mtime: i64,
+    /// Bytes of data.
+    pub size: u64,
+    /// Where they are.
+    pub data: D,
+}
+
+impl<D> Inode<D> {
+    fn entry(&self, name: &str) -> Entry {
+        Entry {
+            name: name.to_string(),
+            kind: self.kind,
+            size: if matches!(self.kind, Kind::File | Kind::Symlink) { self.size } else { 0 },
+            mode: self.mode,
+            owner: Some(self.owner),
+            mtime: Some(self.mtime),
+        }
+    }
+}
+
+/// A name in a directory, and the number of its inode.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// As [`volume::name`] has it.
+    pub name: String,
+    /// Whatever finds the inode.
+    pub inode: u64,
+}
+
+/// A filesystem with inodes.
+pub trait Inodes {
+    /// Where an inode's data is.
+    type Data;
+
+    /// The number of the root's inode.
+    fn root(&self) -> u64;
+
+    /// The inode of a number.
+    fn inode(&self, number: u64) -> io::Result<Inode<Self::Data>>;
+
+    /// The names in a directory in any order, `.` and `..` left out.
+    fn names(&self, directory: &Inode<Self::Data>) -> io::Result<Vec<Name>>;
+
+    /// The data of a file, or the target of a symbolic link.
+    fn data(&self, inode: Inode<Self::Data>) -> io::Result<Box<dyn Read + '_>>;
+
+    /// How many names it can hold at most.
+    fn most_names(&self) -> u64;
+}
+
+/// Looks paths up in a filesystem with inodes.
+pub struct ByInode<F> {
+    pub(super) inner: F,
+    /// The names of directories, sorted, by the directory's number.
+    names: RefCell<HashMap<u64, Rc<Vec<Name>>>>,
+}
+
+impl<F: Inodes> ByInode<F> {
+    pub(super) fn new(inner: F) -> Self {
+        ByInode { inner, names: RefCell::default() }
+    }
+
+    fn names(&self, number: u64, directory: &Inode<F::Data>) -> io::Result<Rc<Vec<Name>>> {
+        if let Some(names) = self.names.borrow().get(&number) {
+            return Ok(names.clone());
+        }
+        let mut names = self.inner.names(directory)?;
+        names.sort();
+        let names = Rc::new(names);
+        let mut kept = self.names.borrow_mut();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(number, names.clone());
+        Ok(names)
+    }
+
+    /// What a path names and its number, no link followed.
+    pub(super) fn find(&self, path: &str) -> io::Result<Option<(u64, Inode<F::Data>)>> {
+        let mut number = self.inner.root();
+        let mut found = self.inner.inode(number)?;
+        let mut above = vec![number];
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            if found.kind != Kind::Directory {
+                return Ok(None);
+            }
+            let names = self.names(number, &found)?;
+            let at = names.partition_point(|name| name.name.as_str() < part);
+            let Some(name) = names.get(at).filter(|name| name.name == part) else { return Ok(None) };
+            number = name.inode;
+            // A directory has one name; one that holds itself goes on for ever.
+            if above.contains(&number) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "its directories lead in circles"));
+            }
+            above.push(number);
+            found = self.inner.inode(number)?;
+        }
+        Ok(Some((number, found)))
+    }
+
+    fn needed(&self, path: &str) -> Result<(u64, Inode<F::Data>)> {
+        self.find(path).map_err(|cause| failed(path, &cause))?.ok_or_else(|| volume::not_there(path))
+    }
+}
+
+impl<F: Inodes> Volume for ByInode<F> {
+    fn list(&self, path: &str) -> Result<Vec<Entry>> {
+        let (number, inode) = self.needed(path)?;
+        if inode.kind != Kind::Directory {
+            return Err(volume::cannot_read(path).caused_by("it is not a directory"));
+        }
+        let names = self.names(number, &inode).map_err(|cause| failed(path, &cause))?;
+        let entry = |name: &Name| self.inner.inode(name.inode).map(|inode| inode.entry(&name.name));
+        names.iter().map(entry).collect::<io::Result<_>>().map_err(|cause| failed(path, &cause))
+    }
+
+    fn entry(&self, path: &str) -> Result<Option<Entry>> {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        Ok(self.find(path).map_err(|cause| failed(path, &cause))?.map(|(_, inode)| inode.entry(name)))
+    }
+
+    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>> {
+        let (_, inode) = self.needed(path)?;
+        if inode.kind != Kind::File {
+            return Err(volume::cannot_read(path).caused_by("it is not a file"));
+        }
+        self.inner.data(inode).map_err(|cause| failed(path, &cause))
+    }
+
+    fn target(&self, path: &str) -> Result<String> {
+        let (_, inode) = self.needed(path)?;
+        if inode.kind != Kind::Symlink {
+            return Err(volume::cannot_read(path).caused_by("it is not a symbolic link"));
+        }
+        if inode.size > MAX_TARGET {
+            return Err(volume::cannot_read(path).caused_by("the target of the link is too long"));
+        }
+        let mut target = Vec::new();
+        let read = self.inner.data(inode).and_then(|mut data| data.read_to_end(&mut target));
+        read.map_err(|cause| failed(path, &cause))?;
+        Ok(volume::name(&target))
+    }
+
+    fn most_names(&self) -> u64 {
+        self.inner.most_names()
+    }
+}
+
+/// Where a run of data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// First byte in the filesystem, and how many.
+    Data(u64, u64),
+    /// So many bytes of a hole.
+    Zeros(u64),
+}
+
+/// Data that lies in runs, read from the first byte on.
+pub struct Runs<'a, G> {
+    volume: &'a dyn super::read::ReadAt,
+    /// Bytes of data, and how many are read.
+    size: u64,
+    at: u64,
+    /// The run from a byte on, which is less than the size.
+    run: G,
+    current: Run,
+}
+
+impl<'a, G: FnMut(u64) -> io::Result<Run>> Runs<'a, G> {
+    /// `size` bytes in the runs that `run` finds.
+    pub fn new(volume: &'a dyn super::read::ReadAt, size: u64, run: G) -> Self {
+        Runs { volume, size, at: 0, run, current: Run::Zeros(0) }
+    }
+}
+
+impl<G: FnMut(u64) -> io::Result<Run>> Read for Runs<'_, G> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at >= self.size || buffer.is_empty() {
+            return Ok(0);
+        }
+        if matches!(self.current, Run::Data(_, 0) | Run::Zeros(0)) {
+            self.current = (self.run)(self.at)?;
+        }
+        let (Run::Data(_, len) | Run::Zeros(len)) = self.current;
+        let n = len.min(self.size - self.at).min(buffer.len() as u64);
+        if n == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a run of data is empty"));
+        }
+        let to = &mut buffer[..n as usize];
+        self.current = match self.current {
+            Run::Zeros(len) => {
+                to.fill(0);
+                Run::Zeros(len - n)
+            }
+            Run::Data(place, len) => {
+                if place.checked_add(n).is_none_or(|end| end > self.volume.len()) {
+                    let what = "it points behind the end of the filesystem";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+                self.volume.read_exact_at(place, to)?;
+                Run::Data(place + n, len - n)
+            }
+        };
+        self.at += n;
+        Ok(n as usize)
+    }
+}
