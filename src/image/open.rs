@@ -122,16 +122,17 @@ impl Image {
         let by_name = |part: &&Part| part.entry.as_ref().is_some_and(|entry| entry.name == name);
         let by_label = |part: &&Part| part.content.as_ref().is_some_and(|content| content.label == name);
         let labelled: Vec<&Part> = self.parts.iter().filter(by_label).collect();
-        let mut parts = self.parts.iter();
-        if let Some(part) = parts.clone().find(by_number).or_else(|| parts.find(by_name)) {
+        if let Some(part) = self.parts.iter().find(by_number) {
             return Ok(part);
         }
-        match labelled.as_slice() {
+        let named: Vec<&Part> = self.parts.iter().filter(by_name).collect();
+        let (what, found) = if named.is_empty() { ("label", labelled) } else { ("name", named) };
+        match found.as_slice() {
             [part] => Ok(part),
             [] => Err(self.unknown(name)),
             several => {
                 let numbers: Vec<String> = several.iter().map(|part| part.number.to_string()).collect();
-                Err(Error::usage(format!("several partitions have the label `{}`", name.escape_debug()))
+                Err(Error::usage(format!("several partitions have the {what} `{}`", name.escape_debug()))
                     .hint(format!("name it by its number: {}", numbers.join(", "))))
             }
         }

@@ -69,6 +69,10 @@ const fn filesystem(
     Magic { kind, filesystem: true, at, bytes, uuid, label }
 }
 
+const fn swap(page: u64) -> Magic {
+    Magic { uuid: 1036, label: (1052, 16), ..other("swap", page - 10, b"SWAPSPACE2") }
+}
+
 const MAGICS: &[Magic] = &[
     // Linux fs/squashfs/squashfs_fs.h
     filesystem("squashfs", 0, b"hsqs", 0, (0, 0)),
@@ -85,8 +89,11 @@ const MAGICS: &[Magic] = &[
     filesystem("NTFS", 3, b"NTFS    ", 0, (0, 0)),
     // ECMA-119
     filesystem("ISO 9660", 0x8001, b"CD001", 0, (0x8028, 32)),
-    // Linux include/linux/swap.h, pages of 4 KiB
-    other("swap", 4086, b"SWAPSPACE2"),
+    // Linux include/linux/swap.h, at the end of the first page
+    swap(4096),
+    swap(8192),
+    swap(16_384),
+    swap(65_536),
     // LUKS on-disk format specification
     other("LUKS", 0, b"LUKS\xBA\xBE"),
     other("LVM", 512, b"LABELONE"),

@@ -49,6 +49,37 @@ fn look(bytes: Vec<u8>) {
 }
 
 #[test]
+fn partitions_of_one_name_are_told_apart_by_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    let script = "truncate -s 8M disk; sgdisk -n 1:0:+1M -c 1:root -n 2:0:+1M -c 2:root disk";
+    Cmd::new("sh").args(["-c", script]).cwd(dir.path()).check().unwrap();
+    let image = Image::open(&disk).unwrap();
+    assert_eq!(
+        image.find("root").unwrap_err().to_string(),
+        "several partitions have the name `root`\n\nhint: name it by its number: 1, 2"
+    );
+    assert_eq!(image.find("2").unwrap().number, 2);
+}
+
+#[test]
+fn swap_has_a_label_and_a_uuid_whatever_its_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("swap");
+    let uuid = "01234567-89ab-4def-8123-456789abcdef";
+    for page in ["4096", "16384", "65536"] {
+        std::fs::write(&disk, vec![0; 1 << 20]).unwrap();
+        Cmd::new("mkswap").args(["-p", page, "-L", "pages", "-U", uuid]).arg(&disk).check().unwrap();
+        let image = Image::open(&disk).unwrap();
+        let content = image.parts[0].content.as_ref().unwrap();
+        assert_eq!(
+            (content.kind.as_str(), content.label.as_str(), content.uuid.as_str()),
+            ("swap", "pages", uuid)
+        );
+    }
+}
+
+#[test]
 fn what_is_there_is_found() {
     let dir = tempfile::tempdir().unwrap();
     for label in ["dos", "gpt"] {

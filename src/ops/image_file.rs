@@ -1,6 +1,8 @@
 //! `bimg image`: looking into finished images.
 
+use std::ffi::OsString;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
@@ -29,12 +31,11 @@ pub struct Place {
     pub path: String,
 }
 
-impl std::str::FromStr for Place {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let (part, path) = text.split_once(':').unwrap_or((text, ""));
-        Ok(Place { part: part.to_string(), path: path.to_string() })
+impl From<OsString> for Place {
+    fn from(text: OsString) -> Self {
+        let text = volume::name(text.as_bytes());
+        let (part, path) = text.split_once(':').unwrap_or((&text, ""));
+        Place { part: part.to_string(), path: path.to_string() }
     }
 }
 
@@ -287,4 +288,18 @@ pub fn diff(a: &Path, b: &Path, progress: &dyn Progress) -> Result<Compared> {
         _ => Vec::new(),
     };
     Ok(Compared { differences, inputs })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn a_place_may_have_any_bytes() {
+        let place = Place::from(OsString::from_vec(b"boot:a\xE9/b:c".to_vec()));
+        assert_eq!((place.part.as_str(), volume::raw(&place.path).as_slice()), ("boot", &b"a\xE9/b:c"[..]));
+        assert_eq!(Place::from(OsString::from("1")), Place { part: "1".to_string(), path: String::new() });
+    }
 }

@@ -33,7 +33,7 @@ fn group_descriptors_of_zeros() {
     let project = project();
     project.shell("cp pi.img good.img");
     change(&project, |bytes| bytes[(10 << 20) + 2048..][..1024].fill(0));
-    let why = "corrupt filesystem: invalid checksum for block group descriptor 0";
+    let why = "the descriptor of group 0 has a wrong checksum";
     let told = format!(
         "cannot open the filesystem of partition 2 `root`\n  caused by: cannot read the filesystem\n  caused by: {why}"
     );

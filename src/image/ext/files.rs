@@ -1,7 +1,7 @@
 //! Files and directories of ext2, ext3 and ext4.
 //!
 //! Whatever features a filesystem has, directories are read from one end to the other, so neither hashes nor foldings
-//! matter. A journal is not replayed: `inspect` says so. Checksums of superblock and inodes are looked at.
+//! matter. A journal is not replayed: `inspect` says so. Checksums of superblock, groups and inodes are looked at.
 //!
 //! Source: Linux `Documentation/filesystems/ext4/`, `fs/ext4/{ext4.h,inline.c,xattr.h}`.
 
@@ -90,8 +90,12 @@ impl ExtVolume {
             let has_seed = ext.incompat & INCOMPAT_CHECKSUM_SEED != 0;
             seed = Some(if has_seed { le32(&sb, 0x270) } else { crc32c_raw(u32::MAX, &sb[0x68..0x78]) });
         }
-        let group = Cell::new(None);
-        Ok(Some(ByInode::new(Files { source: source.clone(), ext, seed, group })))
+        let files = Files { source: source.clone(), ext, seed, group: Cell::new(None) };
+        match files.inode(ROOT) {
+            Ok(root) if root.kind == Kind::Directory => Ok(Some(ByInode::new(files))),
+            Ok(_) => Err(failed(&"its root is no directory")),
+            Err(cause) => Err(failed(&fsx::describe(&cause))),
+        }
     }
 }
 
@@ -110,6 +114,9 @@ impl Files {
             _ => {
                 let mut descriptor = vec![0; self.ext.descriptor as usize];
                 self.source.read_exact_at(self.ext.descriptor_at(group), &mut descriptor)?;
+                if let Some(seed) = self.seed {
+                    Self::check_group(group, &descriptor, seed)?;
+                }
                 let table = self.ext.group(group, &descriptor).inode_table;
                 self.group.set(Some((group, table)));
                 table
@@ -126,6 +133,18 @@ impl Files {
             Self::check(number, &bytes, seed)?;
         }
         Ok(bytes)
+    }
+
+    /// Compares a group descriptor's checksum.
+    fn check_group(group: u64, bytes: &[u8], seed: u32) -> io::Result<()> {
+        const SUM: usize = 0x1E;
+        let mut cleared = bytes.to_vec();
+        cleared[SUM..SUM + 2].fill(0);
+        let sum = crc32c_raw(crc32c_raw(seed, &(group as u32).to_le_bytes()), &cleared);
+        if sum as u16 == le16(bytes, SUM) {
+            return Ok(());
+        }
+        Err(bad(&format!("the descriptor of group {group} has a wrong checksum")))
     }
 
     /// Compares an inode's checksum; those of 128 bytes have half of it.

@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4 as they are found: superblock, group descriptors, which blocks are in use.
 //!
-//! Source: Linux `Documentation/filesystems/ext4/` and `fs/ext4/{super,balloc}.c`. Checksums of groups and bitmaps are not
-//! looked at: that is e2fsck's work. Understands 64bit, flex_bg, meta_bg, sparse_super(2), bigalloc and
+//! Source: Linux `Documentation/filesystems/ext4/` and `fs/ext4/{super,balloc}.c`. Checksums are not
+//! looked at here: that is e2fsck's work. Understands 64bit, flex_bg, meta_bg, sparse_super(2), bigalloc and
 //! groups whose bitmap was never written.
 
 mod files;

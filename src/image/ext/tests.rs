@@ -308,6 +308,13 @@ fn what_is_broken_is_told() {
     assert_eq!(why(names(99_999).list("lib").unwrap_err()), "it has no inode of such a number");
     let circle = names(2);
     assert_eq!(why(circle.list("lib/modules").unwrap_err()), "its directories lead in circles");
+    let disk = made(dir.path(), &blocks, "24M");
+    Cmd::new("debugfs").args(["-w", "-R", "set_inode_field <2> mode 0100644"]).arg(&disk).check().unwrap();
+    let opened = ExtVolume::open(&(Arc::new(std::fs::read(disk).unwrap()) as Source));
+    assert_eq!(
+        opened.err().unwrap().to_string(),
+        "cannot read the filesystem\n  caused by: its root is no directory"
+    );
     let sums = ["-t", "ext4", "-b", "1024", "-O", "metadata_csum"];
     for args in [&sums[..], &[&sums[..], &["-I", "128"]].concat()] {
         let disk = made(dir.path(), args, "24M");

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::super::read::{ReadAt, Source, le16, le32, text};
+use super::super::read::{ReadAt, Source, bytes, le16, le32, text};
 use super::super::volume::{self, Entry, Kind, Volume};
 use super::{Fat, Width};
 use crate::error::{Error, Result};
@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 const ENTRY: usize = 32;
 /// Bytes of a directory: drivers count its entries in 16 bits.
 const MAX_DIRECTORY: u64 = 65_536 * ENTRY as u64;
+/// The first byte of an entry that is erased, and what stands for it in a name that begins with it.
+const ERASED: u8 = 0xE5;
+const KANJI: u8 = 0x05;
 const ATTR_READ_ONLY: u8 = 0x01;
 const ATTR_LABEL: u8 = 0x08;
 const ATTR_DIRECTORY: u8 = 0x10;
@@ -246,7 +249,7 @@ fn failed(path: &str, cause: &io::Error) -> Error {
 
 /// The entries of a directory up to its end, deleted ones left out.
 fn slots(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.chunks_exact(ENTRY).take_while(|slot| slot[0] != 0).filter(|slot| slot[0] != 0xE5)
+    bytes.chunks_exact(ENTRY).take_while(|slot| slot[0] != 0).filter(|slot| slot[0] != ERASED)
 }
 
 /// A piece of the allocation table, so that a chain does not cost a read for each cluster.
@@ -333,19 +336,34 @@ fn checksum(name: &[u8]) -> u8 {
     name.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
+/// What bytes from 0x80 on stand for in short names. Which code page it is no filesystem says; this is Linux's default
+/// and that of the firmware of PCs.
+const CP437: [char; 128] = [
+    'Ç', 'ü', 'é', 'â', 'ä', 'à', 'å', 'ç', 'ê', 'ë', 'è', 'ï', 'î', 'ì', 'Ä', 'Å', 'É', 'æ', 'Æ', 'ô', 'ö',
+    'ò', 'û', 'ù', 'ÿ', 'Ö', 'Ü', '¢', '£', '¥', '₧', 'ƒ', 'á', 'í', 'ó', 'ú', 'ñ', 'Ñ', 'ª', 'º', '¿', '⌐',
+    '¬', '½', '¼', '¡', '«', '»', '░', '▒', '▓', '│', '┤', '╡', '╢', '╖', '╕', '╣', '║', '╗', '╝', '╜', '╛',
+    '┐', '└', '┴', '┬', '├', '─', '┼', '╞', '╟', '╚', '╔', '╩', '╦', '╠', '═', '╬', '╧', '╨', '╤', '╥', '╙',
+    '╘', '╒', '╓', '╫', '╪', '┘', '┌', '█', '▄', '▌', '▐', '▀', 'α', 'ß', 'Γ', 'π', 'Σ', 'σ', 'µ', 'τ', 'Φ',
+    'Θ', 'Ω', 'δ', '∞', 'φ', 'ε', '∩', '≡', '±', '≥', '≤', '⌠', '⌡', '÷', '≈', '°', '∙', '·', '√', 'ⁿ', '²',
+    '■', '\u{A0}',
+];
+
 /// `README~1.TXT`; the lower-case flags are Windows NT's, which Linux honours as well.
 fn short_name(slot: &[u8]) -> String {
     let part = |bytes: &[u8], lower: bool| -> String {
         let char_of = |byte: &u8| match byte {
             0..0x80 if lower => char::from(byte.to_ascii_lowercase()),
             0..0x80 => char::from(*byte),
-            // Which code page it is nobody knows.
-            _ => char::REPLACEMENT_CHARACTER,
+            0x80.. => CP437[usize::from(*byte - 0x80)],
         };
         let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |at| at + 1);
         bytes[..end].iter().map(char_of).collect()
     };
-    let base = part(&slot[..8], slot[12] & 0x08 != 0);
+    let mut base: [u8; 8] = bytes(slot, 0);
+    if base[0] == KANJI {
+        base[0] = ERASED;
+    }
+    let base = part(&base, slot[12] & 0x08 != 0);
     let extension = part(&slot[8..11], slot[12] & 0x10 != 0);
     if extension.is_empty() { base } else { format!("{base}.{extension}") }
 }
@@ -382,5 +400,15 @@ mod tests {
         slot[..11].copy_from_slice(b"CONFIG  TXT");
         slot[12] = 0x08;
         assert_eq!(short_name(&slot), "config.TXT");
+    }
+
+    #[test]
+    fn short_names_of_other_letters_are_told_apart() {
+        let mut slot = [b' '; 32];
+        slot[12] = 0;
+        slot[..11].copy_from_slice(b"\x05\x90\xFF     \x8E\x99\x80");
+        assert_eq!(short_name(&slot), "σÉ\u{A0}.ÄÖÇ");
+        let different: std::collections::BTreeSet<char> = CP437.into_iter().collect();
+        assert_eq!(different.len(), 128);
     }
 }

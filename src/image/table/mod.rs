@@ -173,13 +173,21 @@ impl Table {
                     range.end
                 )));
             }
-            let area = self.areas.iter().find(|area| {
-                range.start < area.start.saturating_add(area.len)
-                    && area.start < range.end
-                    && area.what != "EBR"
-            });
+            let area = self
+                .areas
+                .iter()
+                .find(|area| range.start < area.start.saturating_add(area.len) && area.start < range.end);
             if let Some(area) = area {
                 found.push(Finding::error(format!("{} overlaps the {}", partition.describe(), area.what)));
+            }
+        }
+        let extended = self.partitions.iter().find(|partition| partition.is_extended());
+        if let (Kind::Mbr, Some(extended)) = (self.kind, extended) {
+            let within =
+                |it: &Range<u64>| extended.range().start <= it.start && it.end <= extended.range().end;
+            for logical in all.iter().filter(|it| it.number > 4 && !within(&it.range())) {
+                let (what, whole) = (logical.describe(), extended.describe());
+                found.push(Finding::warning(format!("{what} reaches out of {whole}, the extended one")));
             }
         }
         let mut sorted: Vec<&Partition> = all.into_iter().filter(|partition| partition.size.0 > 0).collect();

@@ -262,8 +262,16 @@ fn overlaps_and_loops_are_told() {
     bytes[446 + 12..446 + 16].copy_from_slice(&13_000u32.to_le_bytes());
     assert_eq!(
         said(&bytes),
-        ["error: partition 1 and partition 2 overlap", "error: partition 1 and partition 5 overlap"]
+        [
+            "error: partition 1 overlaps the EBR",
+            "error: partition 1 and partition 2 overlap",
+            "error: partition 1 and partition 5 overlap"
+        ]
     );
+    // The extended partition ends before the last logical one does.
+    let mut bytes = good.clone();
+    bytes[446 + 32 + 12..446 + 32 + 16].copy_from_slice(&12_288u32.to_le_bytes());
+    assert_eq!(said(&bytes), ["warning: partition 7 reaches out of partition 3, the extended one"]);
     // Each link leads to the next sector, and none holds a partition.
     let mut bytes = good.clone();
     for link in 0..300u32 {

@@ -52,7 +52,7 @@ fn a_chain_that_leads_nowhere_is_found_by_reading() {
     let at = (fat.fat_start + 2 * 2) as usize;
     bytes[at..at + 2].copy_from_slice(&0u16.to_le_bytes());
     let volume = crate::image::fat::FatVolume::open(Arc::new(bytes)).unwrap().unwrap();
-    let said: Vec<String> = read_all(&volume).unwrap().iter().map(ToString::to_string).collect();
+    let said: Vec<String> = read_all(&volume, u64::MAX).unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
         ["error: cannot read `/a` in the image: its chain of clusters leads to 0, which is no cluster"]
@@ -79,4 +79,24 @@ fn what_bimg_does_not_read_is_not_bad() {
     std::fs::write(tree.join("file"), "0123456789\n".repeat(5000)).unwrap();
     let erofs = check(Cmd::new("mkfs.erofs").args(["-zlz4", "-Elegacy-compress"]).arg(&disk).arg(&tree));
     assert_eq!(erofs, good("erofs", "read, fsck.erofs"));
+}
+
+#[test]
+fn data_that_does_not_unpack_is_found_behind_the_first_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, tree) = (dir.path().join("squash"), dir.path().join("tree"));
+    std::fs::create_dir(&tree).unwrap();
+    let numbers: Vec<String> = (0..200_000).map(|at| at.to_string()).collect();
+    std::fs::write(tree.join("file"), numbers.join("\n")).unwrap();
+    let make = Cmd::new("mksquashfs").arg(&tree).arg(&disk).args(["-quiet", "-no-progress", "-b", "128K"]);
+    make.check().unwrap();
+    let check = || verify(&Image::open(&disk).unwrap()).unwrap()[1].clone();
+    assert_eq!((check().verdict, check().note.as_str()), (Verdict::Good, "read"));
+    let mut bytes = std::fs::read(&disk).unwrap();
+    // Data lies between the superblock and the table of inodes.
+    let inodes = u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize;
+    bytes[96 + (inodes - 96) / 4 * 3..][..64].fill(0xFF);
+    std::fs::write(&disk, bytes).unwrap();
+    let found: Vec<String> = check().findings.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["error: cannot read `/file` in the image: a block is larger than it may be"]);
 }
