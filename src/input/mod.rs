@@ -8,6 +8,7 @@
 //! What needs random access has the image spooled first, see [`spool`].
 
 mod decompress;
+mod frames;
 mod origin;
 mod patient;
 mod spool;
@@ -129,8 +130,7 @@ impl Input {
 
     fn from_file(name: String, mut file: File, stored: Stored) -> io::Result<Result<Self>> {
         let total = file.seek(SeekFrom::End(0))?;
-        file.rewind()?;
-        let mut magic = [0; 18];
+        let mut magic = [0; 6];
         let n = read_at(&file, &mut magic, 0)?;
         let format = Format::detect(&magic[..n]);
         let stored = Stored { total: Some(total), ..stored };
@@ -140,9 +140,10 @@ impl Input {
         }
         let size = match format {
             Format::Raw => Some(total),
-            Format::Zstd => zstd::zstd_safe::get_frame_content_size(&magic[..n]).ok().flatten(),
+            Format::Zstd => frames::size(&file, total)?,
             _ => None,
         };
+        file.rewind()?;
         Ok(Self::from_reader(name, file, stored).map(|input| Input { size, ..input }))
     }
 
@@ -174,7 +175,7 @@ impl Input {
     }
 
     /// Plain bytes of the image, as far as that is known before it was read: of a file that is not compressed,
-    /// of a Zstandard file that says so. It is a promise to be checked, no more.
+    /// of a Zstandard file all of whose frames say so. It is a promise to be checked, no more.
     pub fn size(&self) -> Option<u64> {
         self.size
     }

@@ -212,6 +212,49 @@ fn sizes_are_known_where_the_file_tells() {
     assert_eq!(size(Format::Raw), Some(700_000));
     assert_eq!(size(Format::Zstd), Some(700_000));
     assert_eq!(size(Format::Gz), None);
+    // Half of the image in each of two streams is not the size of the image.
+    let joined = |format| {
+        let (first, second) = image.split_at(100_000);
+        [bench.packed(format, first), bench.packed(format, second)].concat()
+    };
+    assert_eq!(Input::open(&bench.put(&joined(Format::Xz))).unwrap().size(), None);
+    assert_eq!(Input::open(&bench.put(&joined(Format::Gz))).unwrap().size(), None);
+    assert_eq!(Input::open(&bench.put(&joined(Format::Zstd))).unwrap().size(), Some(700_000));
+}
+
+#[test]
+fn the_size_of_zstd_data_is_that_of_all_its_frames() {
+    let bench = Bench::new();
+    let image = image();
+    let size = |bytes: &[u8]| Input::open(&bench.put(bytes)).unwrap().size();
+    let skippable = b"\x5f\x2a\x4d\x18\x04\x00\x00\x00abcd";
+    let checked = |bytes: &[u8]| bench.tool("zstd", &["-q", "--check"], bytes);
+    // Sizes in 1, 2, 4 and 8 bytes, with and without a window of its own; zeros are blocks of one byte.
+    for len in [0, 1, 255, 256, 65_791, 65_792, 300_000, 700_000] {
+        let frame = checked(&image[..len]);
+        assert_eq!(size(&frame), Some(len as u64));
+        let long = bench.tool("zstd", &["-q", "--no-check", "--long=20"], &image[..len]);
+        assert_eq!(
+            size(&[skippable, &frame[..], skippable, &long, skippable].concat()),
+            Some(2 * len as u64)
+        );
+    }
+    let frame = checked(&image);
+    let streamed = bench.tool("zstd", &["-q", "--no-content-size"], &image);
+    assert_eq!(size(&streamed), None);
+    assert_eq!(size(&[&frame[..], &streamed].concat()), None);
+    // Cut off, or with something behind it.
+    for cut in [5, 10, 1000, frame.len() - 5, frame.len() - 4, frame.len() - 1] {
+        assert_eq!(size(&frame[..cut]), None, "{cut}");
+        assert_eq!(size(&[&frame[..], &frame[..cut]].concat()), None, "{cut}");
+    }
+    assert_eq!(size(&[&frame[..], b"garbage"].concat()), None);
+    assert_eq!(size(&[&frame[..], &skippable[..11]].concat()), None);
+    // Hashing reads the same file.
+    let mut input = Input::open_hashed(&bench.put(&frame)).unwrap();
+    assert_eq!(input.size(), Some(700_000));
+    assert_eq!(input.skip(1 << 20).unwrap(), 700_000);
+    assert_eq!(input.finish().unwrap().1, Some(Digest::of(&frame)));
 }
 
 #[test]

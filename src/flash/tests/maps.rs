@@ -25,6 +25,30 @@ fn only_mapped_blocks_are_written() {
 }
 
 #[test]
+fn an_image_in_several_frames_is_as_large_as_all_of_them() {
+    let image = noise(6 * MIB, 24);
+    let mut packed = b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec();
+    for part in image.chunks(5 * MIB) {
+        packed.extend(zstd::bulk::compress(part, 1).unwrap());
+    }
+    for mapped in [false, true] {
+        let bench = Bench::new(&packed);
+        let bench = if mapped { bench.mapped(&image, &[(0, 1535)]) } else { bench };
+        let disk = Disk::used(6 * MIB);
+        assert_eq!(bench.flash(&disk).unwrap().size.0, image.len() as u64);
+        assert!(disk.content() == image);
+    }
+    // The second frame does not fit.
+    let disk = Disk::used(5 * MIB);
+    assert_eq!(
+        Bench::new(&packed).fails(&disk),
+        "`x.img` does not fit on `/dev/sdx`\n  \
+         caused by: the image has 6 MiB (6291456 bytes), the drive 5 MiB (5242880 bytes)"
+    );
+    assert_eq!(disk.written(), 0);
+}
+
+#[test]
 fn a_map_for_other_bytes_is_refused_before_anything_boots() {
     let image = noise(6 * MIB, 21);
     let mut bench = Bench::new(&image).mapped(&image, &[(0, 9), (1200, 1300)]);
