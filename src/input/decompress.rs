@@ -21,6 +21,9 @@ const XZ_THREADING: u64 = 56 << 20;
 /// default too; what no preset makes can only be there to take the memory.
 const MEMORY: u64 = (128 << 20) + (2 << 20);
 
+/// Told of bytes that are no other stream.
+const TRAILING: &str = "something else follows";
+
 /// How bytes are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -72,6 +75,7 @@ impl Format {
             }
             Format::Xz if text.contains("memory limit") => Some(too_large(name, "dictionary")),
             Format::Zstd if text.contains("too much memory") => Some(too_large(name, "window")),
+            Format::Xz if text == TRAILING => Some(format!("behind the {name} data is something else")),
             _ => Some(format!("the {name} data is corrupt")),
         }
     }
@@ -140,7 +144,13 @@ impl<R: BufRead> Member for GzDecoder<R> {
 impl<R: BufRead> Member for XzDecoder<R> {
     fn next(self) -> io::Result<Option<Self>> {
         let mut reader = self.into_inner();
-        if skip_padding(&mut reader)? { xz(reader).map(Some) } else { Ok(None) }
+        if !skip_padding(&mut reader)? {
+            return Ok(None);
+        }
+        match reader.fill_buf()?.first() {
+            Some(0xfd) => xz(reader).map(Some),
+            _ => Err(io::Error::new(ErrorKind::InvalidData, TRAILING)),
+        }
     }
 }
 

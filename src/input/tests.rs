@@ -172,6 +172,16 @@ fn a_damaged_file_is_corrupt() {
             assert!(bench.read(&trailing).is_err(), "{format:?}");
         }
     }
+    // As short as it may be, it is not a stream cut off.
+    for behind in [&b"garbage!"[..], b"\0\0\0\0g"] {
+        let bytes = [&bench.packed(Format::Xz, &image()), behind].concat();
+        assert_eq!(
+            bench.read(&bytes).unwrap_err(),
+            "cannot read `x`\n  caused by: behind the xz data is something else\n  \
+             caused by: the first 700000 bytes of the image were read well\n\n\
+             hint: fetch it again, and compare its SHA-256 with the one that its maker gives"
+        );
+    }
     let mut odd = bench.packed(Format::Xz, &image());
     odd.extend([0; 3]);
     assert!(bench.read(&odd).unwrap_err().contains("the xz data is corrupt"));
