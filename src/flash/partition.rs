@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::Cx;
 use crate::error::{Error, Result};
 use crate::image::table::{self, Kind, Partition, Table};
-use crate::image::{ReadAt, ext::Ext, fat::Fat};
+use crate::image::{ReadAt, Window, ext::Ext, fat::FatVolume};
 use crate::input::Input;
 use crate::target::{Buffer, Target};
 
@@ -77,7 +77,7 @@ fn by_name(cx: &Cx<'_>, wanted: &str, drive: &Table) -> Result<u32> {
     let is_wanted = |name: &str| name.eq_ignore_ascii_case(wanted);
     let mut found: Vec<u32> = drive.contents().filter(|it| is_wanted(&it.name)).map(|it| it.number).collect();
     if found.is_empty() {
-        let labelled = |it: &&Partition| label(cx.target, it.start.0).is_some_and(|label| is_wanted(&label));
+        let labelled = |it: &&Partition| label(cx.target, it).is_some_and(|label| is_wanted(&label));
         found = drive.contents().filter(labelled).map(|it| it.number).collect();
     }
     match found[..] {
@@ -97,12 +97,9 @@ fn unknown(cx: &Cx<'_>, wanted: &str, drive: &Table) -> Error {
     let target = cx.target;
     let all: Vec<String> = drive
         .contents()
-        .map(|it| {
-            match Some(it.name.clone()).filter(|name| !name.is_empty()).or_else(|| label(target, it.start.0))
-            {
-                Some(name) => format!("{} `{}`", it.number, name.escape_debug()),
-                None => it.number.to_string(),
-            }
+        .map(|it| match Some(it.name.clone()).filter(|name| !name.is_empty()).or_else(|| label(target, it)) {
+            Some(name) => format!("{} `{}`", it.number, name.escape_debug()),
+            None => it.number.to_string(),
         })
         .collect();
     Error::usage(format!("`{}` has no partition `{}`", cx.job.target, wanted.escape_debug())).hint(
@@ -114,12 +111,12 @@ fn unknown(cx: &Cx<'_>, wanted: &str, drive: &Table) -> Error {
     )
 }
 
-/// The label of the filesystem that starts at `at`.
-fn label(target: &dyn Target, at: u64) -> Option<String> {
-    let volume = OnDrive(target).read_some_at(at, 4096).ok()?;
-    let label = match Fat::parse(&volume) {
-        Some(fat) => fat.label,
-        None => Ext::parse(volume.get(1024..)?)?.label,
+/// The label of the filesystem in a partition, as `bimg image inspect` shows it.
+fn label(target: &dyn Target, partition: &Partition) -> Option<String> {
+    let volume = Window::new(OnDrive(target), partition.start.0, partition.size.0);
+    let label = match FatVolume::open(&volume).ok()? {
+        Some(fat) => fat.label().unwrap_or_else(|_| fat.fat().label.clone()),
+        None => Ext::read(&volume).ok()??.label,
     };
     Some(label).filter(|label| !label.is_empty())
 }

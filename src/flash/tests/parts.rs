@@ -57,6 +57,21 @@ fn a_partition_is_rewritten_and_nothing_else() {
 }
 
 #[test]
+fn a_label_is_the_one_that_tools_show() {
+    let mut card = card(DOS);
+    // Of the boot sector, which `fatlabel` of old left alone.
+    card.disk.bytes.lock().unwrap()[4 * MIB + 43..4 * MIB + 54].copy_from_slice(b"OTHER      ");
+    card.bench.partition = Some("other".into());
+    assert_eq!(
+        card.bench.fails(&card.disk),
+        "`/dev/sdx` has no partition `other`\n\nhint: it has 1 `BOOT`, 2 `rootfs`"
+    );
+    card.bench.partition = Some("boot".into());
+    card.bench.flash(&card.disk).unwrap();
+    assert_eq!(card.disk.content()[4 * MIB + 70_000], card.image[4 * MIB + 70_000]);
+}
+
+#[test]
 fn one_that_grew_on_its_first_boot_is_fine() {
     let mut card = card(DOS);
     // 24 MiB to 40 MiB, as a root grows.

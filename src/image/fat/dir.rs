@@ -26,9 +26,9 @@ const ATTR_LONG_NAME: u8 = 0x0F;
 const WINDOW: u64 = 6144;
 
 /// A FAT filesystem for reading.
-pub struct FatVolume {
+pub struct FatVolume<S = Source> {
     fat: Fat,
-    source: Source,
+    source: S,
     /// Directories read last, the latest first: every look-up begins at the root.
     recent: RefCell<VecDeque<(Option<u32>, Rc<Names>)>>,
 }
@@ -51,9 +51,9 @@ struct Found {
     cluster: Option<u32>,
 }
 
-impl FatVolume {
+impl<S: ReadAt> FatVolume<S> {
     /// Of a partition that holds a FAT; `None` for any other.
-    pub fn open(source: Source) -> io::Result<Option<Self>> {
+    pub fn open(source: S) -> io::Result<Option<Self>> {
         Ok(Fat::read(&source)?.map(|fat| FatVolume { fat, source, recent: RefCell::default() }))
     }
 
@@ -119,7 +119,7 @@ impl FatVolume {
     }
 
     /// Reads up to `len` bytes of a chain.
-    fn content(&self, first: u32, len: u64) -> io::Result<Content<'_>> {
+    fn content(&self, first: u32, len: u64) -> io::Result<Content<'_, S>> {
         let runs = if len == 0 { Vec::new() } else { self.chain(first)? };
         let ranges = runs.iter().map(|run| self.fat.run(run)).rev().collect();
         Ok(Content { source: &self.source, ranges })
@@ -203,7 +203,7 @@ impl FatVolume {
     }
 }
 
-impl Volume for FatVolume {
+impl<S: ReadAt> Volume for FatVolume<S> {
     fn list(&self, path: &str) -> Result<Vec<Entry>> {
         let found = self.find(path)?.ok_or_else(|| volume::not_there(path))?;
         if found.entry.kind != Kind::Directory {
@@ -253,14 +253,14 @@ fn slots(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A piece of the allocation table, so that a chain does not cost a read for each cluster.
-struct TableWindow<'a> {
+struct TableWindow<'a, S> {
     fat: &'a Fat,
-    source: &'a Source,
+    source: &'a S,
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl TableWindow<'_> {
+impl<S: ReadAt> TableWindow<'_, S> {
     fn entry(&mut self, number: u32) -> io::Result<u32> {
         // 6144 bytes hold a whole number of entries of any width, and of pairs of 12 bits.
         let at = u64::from(number) * self.fat.width.bits() / 8;
@@ -274,12 +274,12 @@ impl TableWindow<'_> {
 }
 
 /// The bytes of a chain of clusters; the next range is the last.
-struct Content<'a> {
-    source: &'a Source,
+struct Content<'a, S> {
+    source: &'a S,
     ranges: Vec<Range<u64>>,
 }
 
-impl Read for Content<'_> {
+impl<S: ReadAt> Read for Content<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(range) = self.ranges.last_mut() else { return Ok(0) };
         let n = (range.end - range.start).min(buffer.len() as u64) as usize;
