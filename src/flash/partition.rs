@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use super::Cx;
 use crate::error::{Error, Result};
+use crate::fsx;
 use crate::image::table::{self, Kind, Partition, Table};
-use crate::image::{ReadAt, Window, ext::Ext, fat::FatVolume};
+use crate::image::{Disk, ReadAt, Window, ext::Ext, fat::FatVolume};
 use crate::input::Input;
 use crate::target::{Buffer, Target};
 
-/// Bytes of the image that hold its table.
+/// Bytes of an image that is packed or comes from afar in which its table is looked for.
 const FRONT: usize = 4 << 20;
 
 /// Where the partition `wanted`, a number or a name, lies: on the drive and in the image alike, or it is refused.
@@ -19,12 +20,8 @@ pub(super) fn find(cx: &Cx<'_>, wanted: &str) -> Result<Range<u64>> {
         return Err(Error::usage("`--partition` takes an image that can be read twice")
             .hint("give it as a file, not through a pipe"));
     }
-    let mut input = Input::open(cx.job.origin)?;
-    let mut front = vec![0; FRONT];
-    let n = input.read(&mut front)?;
-    front.truncate(n);
+    let image = of_image(cx)?;
     let failed = |cause: io::Error| cx.drive_error("read", 0, &cause);
-    let image = table::read(&front[..]).map_err(failed)?;
     let drive = table::read(&OnDrive(cx.target)).map_err(|cause| match cause.kind() {
         io::ErrorKind::UnexpectedEof => {
             Error::usage(format!("`{}` has no partition to write", cx.job.target))
@@ -44,6 +41,24 @@ pub(super) fn find(cx: &Cx<'_>, wanted: &str) -> Result<Range<u64>> {
         (Some(range), Some(_)) => Ok(range),
         _ => Err(unknown(cx, wanted, &drive)),
     }
+}
+
+/// The image's table, all of it or none.
+fn of_image(cx: &Cx<'_>) -> Result<Table> {
+    let mut input = Input::open(cx.job.origin)?;
+    let about = || Error::new(format!("cannot tell the partitions of `{}`", cx.job.origin));
+    let (table, why, hint) = if let Some(file) = input.file() {
+        let table = file.try_clone().and_then(Disk::new).and_then(|disk| table::read(&disk));
+        let why = "its partition table is damaged, or reaches past its end";
+        (table, why, "is it cut off? `bimg image verify` tells more")
+    } else {
+        let mut front = vec![0; FRONT];
+        let n = input.read(&mut front)?;
+        let why = "its partition table reaches past its first 4 MiB, or is damaged";
+        (table::read(&front[..n]), why, "give it as a plain file: there the table is read wherever it lies")
+    };
+    let table = table.map_err(|cause| about().caused_by(fsx::describe(&cause)))?;
+    if table.partial { Err(about().caused_by(why).hint(hint)) } else { Ok(table) }
 }
 
 /// Every partition of the image must be on the drive, at the same place; one that grew there is fine.

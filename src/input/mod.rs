@@ -186,6 +186,14 @@ impl Input {
         self.identity
     }
 
+    /// The file, where that is the image as it is and can be read anywhere.
+    pub fn file(&self) -> Option<&File> {
+        match &self.stream {
+            Stream::File(file) => Some(file),
+            Stream::Plain(_) => None,
+        }
+    }
+
     /// Plain bytes read or skipped so far.
     pub fn position(&self) -> u64 {
         self.position

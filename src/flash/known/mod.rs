@@ -269,10 +269,12 @@ impl Volume {
     }
 }
 
-/// True when nothing else that the table names lies in `range`: only then free means free.
+/// True when nothing else that the table names lies in `range`: only then free means free. What a chain of logical
+/// partitions names later on may be anywhere in the extended one.
 fn stands_alone(table: &Table, range: &Range<u64>) -> bool {
     let meets = |other: &Range<u64>| other.start < range.end && range.start < other.end;
-    let twins = table.contents().filter(|other| meets(&other.range())).count();
+    let named = table.partitions.iter().filter(|other| table.partial || !other.is_extended());
+    let twins = named.filter(|other| meets(&other.range())).count();
     let others = table.hybrid.iter().map(table::Partition::range);
     let areas = table.areas.iter().map(|area| area.start..area.start.saturating_add(area.len));
     range.start < range.end

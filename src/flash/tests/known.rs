@@ -191,6 +191,11 @@ fn what_cannot_be_believed_is_written_whole() {
     image[446 + 16 + 4] = 0x83;
     image[446 + 16 + 8..446 + 32].copy_from_slice(&[0, 0xA0, 0, 0, 0, 8, 0, 0]);
     whole(&image, "overlap");
+    // Logical partitions: where the last one is, is told behind the first one.
+    let mut script = "label: dos\nstart=1MiB, size=28MiB, type=5\nstart=2MiB, size=24MiB\n".to_string();
+    assert!(flashed(&disk(dir.path(), 29, &script, &[(2, &root)])).1 < 20 * MIB);
+    script += "start=27MiB, size=1MiB\n";
+    whole(&disk(dir.path(), 29, &script, &[(2, &root)]), "logical");
     // A filesystem larger than its partition, one that was not unmounted, one whose journal was not replayed.
     let image = disk(dir.path(), 26, "label: dos\nstart=1MiB, size=20MiB\n", &[(1, &root)]);
     whole(&image, "too large");

@@ -57,6 +57,49 @@ fn a_partition_is_rewritten_and_nothing_else() {
 }
 
 #[test]
+fn a_table_that_reaches_further_than_its_first_blocks_is_read_whole() {
+    let logical = "label: dos\nstart=1MiB, size=2MiB\nstart=3MiB, size=47MiB, type=5\n\
+                   start=4MiB, size=20MiB, type=c\nstart=25MiB, size=24MiB, type=83\n";
+    let dir = tempfile::tempdir().unwrap();
+    let moved = disk(dir.path(), 50, "label: gpt\n", &[]);
+    let path = dir.path().join("disk");
+    crate::fsx::write_atomic(&path, &moved).unwrap();
+    crate::exec::Cmd::new("sgdisk")
+        .args(["-j", "16384", "-n", "1:20480:40000", "-c", "1:root"])
+        .arg(&path)
+        .check()
+        .unwrap();
+    let moved = crate::fsx::read(&path).unwrap();
+    for (image, wanted, at) in [(disk(dir.path(), 50, logical, &[]), "6", 25), (moved, "root", 10)] {
+        let mut bench = Bench::new(&image);
+        let card = Disk::used(50 * MIB);
+        bench.flash(&card).unwrap();
+        card.bytes.lock().unwrap()[at * MIB + 70_000] ^= 1;
+        card.writes.lock().unwrap().clear();
+        bench.partition = Some(wanted.into());
+        bench.flash(&card).unwrap();
+        assert!(card.content() == image);
+        card.writes.lock().unwrap().clear();
+        // Of a packed one only so much is looked at.
+        crate::fsx::write_atomic(&bench.path(), &zstd::bulk::compress(&image, 1).unwrap()).unwrap();
+        assert_eq!(
+            bench.fails(&card),
+            "cannot tell the partitions of `x.img`\n  \
+             caused by: its partition table reaches past its first 4 MiB, or is damaged\n\n\
+             hint: give it as a plain file: there the table is read wherever it lies"
+        );
+        crate::fsx::write_atomic(&bench.path(), &image[..6 * MIB]).unwrap();
+        assert_eq!(
+            bench.fails(&card),
+            "cannot tell the partitions of `x.img`\n  \
+             caused by: its partition table is damaged, or reaches past its end\n\n\
+             hint: is it cut off? `bimg image verify` tells more"
+        );
+        assert_eq!(card.written(), 0);
+    }
+}
+
+#[test]
 fn a_label_is_the_one_that_tools_show() {
     let mut card = card(DOS);
     // Of the boot sector, which `fatlabel` of old left alone.

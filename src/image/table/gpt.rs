@@ -131,6 +131,7 @@ pub fn read<R: ReadAt + ?Sized>(disk: &R, records: &[Record]) -> io::Result<Tabl
     report(disk, &primary, &backup, place, last, &mut table.findings)?;
 
     let ((Ok((header, entries)), _) | (Err(_), Ok((header, entries)))) = (&primary, &backup) else {
+        table.partial = true;
         return Ok(table);
     };
     table.id = header.guid.to_string();

@@ -126,6 +126,7 @@ fn chain<R: ReadAt + ?Sized>(
         }
         let sector = disk.read_some_at(at * SECTOR, SECTOR as usize)?;
         let Some(records) = records(&sector) else {
+            table.partial = sector.len() < SECTOR as usize;
             table.findings.push(Finding::error(format!(
                 "the chain of logical partitions is broken: sector {at} holds no link"
             )));

@@ -139,6 +139,9 @@ pub struct Table {
     pub hybrid: Vec<Partition>,
     /// What the table itself takes, in ascending order.
     pub areas: Vec<Area>,
+    /// True when it may name more partitions than are here: a part of its chain lies past the end, or no copy of a
+    /// GPT can be used.
+    pub partial: bool,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
 }
@@ -151,6 +154,7 @@ impl Table {
             partitions: Vec::new(),
             hybrid: Vec::new(),
             areas: Vec::new(),
+            partial: false,
             findings: Vec::new(),
         }
     }
