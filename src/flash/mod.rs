@@ -168,7 +168,10 @@ fn check_sizes(cx: &Cx<'_>, input: &Input, map: &Map<'_>) -> Result<()> {
 }
 
 fn open(job: &Job<'_>) -> Result<Input> {
-    if job.sha256.is_some() { Input::open_hashed(job.origin) } else { Input::open(job.origin) }
+    let mut input =
+        if job.sha256.is_some() { Input::open_hashed(job.origin)? } else { Input::open(job.origin)? };
+    input.check_image()?;
+    Ok(input)
 }
 
 /// Everything but the head: written from byte `from` on, and compared where that is asked for. Also gives how many bytes

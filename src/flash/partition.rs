@@ -46,6 +46,7 @@ pub(super) fn find(cx: &Cx<'_>, wanted: &str) -> Result<Range<u64>> {
 /// The image's table, all of it or none.
 fn of_image(cx: &Cx<'_>) -> Result<Table> {
     let mut input = Input::open(cx.job.origin)?;
+    input.check_image()?;
     let about = || Error::new(format!("cannot tell the partitions of `{}`", cx.job.origin));
     let (table, why, hint) = if let Some(file) = input.file() {
         let table = file.try_clone().and_then(Disk::new).and_then(|disk| table::read(&disk));

@@ -8,6 +8,7 @@
 //! What needs random access has the image spooled first, see [`spool`].
 
 mod decompress;
+mod foreign;
 mod frames;
 mod origin;
 mod patient;
@@ -227,6 +228,20 @@ impl Input {
             }
         }
         Ok(filled)
+    }
+
+    /// What the next `len` bytes are, fewer at the end of the image; they are still to be read.
+    fn peek(&mut self, len: usize) -> Result<Vec<u8>> {
+        let at = self.position;
+        let mut bytes = vec![0; len];
+        let n = self.read(&mut bytes)?;
+        bytes.truncate(n);
+        self.position = at;
+        if let Stream::Plain(plain) = &mut self.stream {
+            let rest = std::mem::replace(plain, Box::new(io::empty()));
+            *plain = Box::new(io::Cursor::new(bytes.clone()).chain(rest));
+        }
+        Ok(bytes)
     }
 
     /// Moves on by `len` bytes; fewer mean that the image has ended.

@@ -134,8 +134,8 @@ fn named(place: &Place) -> String {
     }
 }
 
-/// The image's size, where it is known without reading all of it. A file that cannot be read is told of before
-/// anybody is asked anything.
+/// The image's size, where it is known without reading all of it. A file that cannot be read, or is no image, is told
+/// of before anybody is asked anything.
 fn size_of(origin: &Origin) -> Result<Option<ByteSize>> {
     let Origin::File(path) = origin else { return Ok(None) };
     let name = path.to_string_lossy();
@@ -144,7 +144,12 @@ fn size_of(origin: &Origin) -> Result<Option<ByteSize>> {
             .caused_by("images come from files, standard input (`-`), `http://` and `https://`"));
     }
     // A pipe can be opened once.
-    if origin.is_stream() { Ok(None) } else { Ok(Input::open(origin)?.size().map(ByteSize)) }
+    if origin.is_stream() {
+        return Ok(None);
+    }
+    let mut input = Input::open(origin)?;
+    input.check_image()?;
+    Ok(input.size().map(ByteSize))
 }
 
 /// Refuses what may not be written to, and asks about the rest.

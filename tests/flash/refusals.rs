@@ -122,6 +122,34 @@ fn what_is_too_small_to_be_an_image() {
 }
 
 #[test]
+fn what_holds_an_image_without_being_one() {
+    let project = plain();
+    project.shell(
+        "{ printf 'PK\\003\\004'; cat images/x.img; } > x.zip && gzip -k x.zip && cp images/x.img card.img",
+    );
+    for (image, it) in [("x.zip", "it is"), ("x.zip.gz", "unpacked it is")] {
+        for card in ["card.img", "new.img"] {
+            assert_fails(
+                &flash(&project, &[image, card]),
+                2,
+                &format!(
+                    "error: `{image}` is no image of a disk\n  caused by: {it} a zip archive, not the bytes of a disk\n\n\
+                     hint: get the image itself with `unzip`, and flash that\n"
+                ),
+            );
+        }
+    }
+    let zip = std::fs::File::open(project.path("x.zip")).unwrap();
+    let piped = project.bimg(&["flash", "-", "new.img"]).stdin(zip).output().unwrap();
+    let told = String::from_utf8(piped.stderr).unwrap();
+    assert!(
+        told.contains("error: `standard input` is no image of a disk\n  caused by: it is a zip archive, "),
+        "{told}"
+    );
+    project.shell("cmp images/x.img card.img && ! test -e new.img");
+}
+
+#[test]
 fn a_file_that_is_there_unasked() {
     let project = plain();
     project.write("card.img", "precious");

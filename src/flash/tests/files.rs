@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use super::super::{FileTarget, Target, write};
+use super::disk::Disk;
 use super::{Bench, MIB, noise};
 use crate::fsx;
 use crate::progress::Silent;
@@ -104,5 +105,42 @@ fn unaligned_transfers_reach_the_file_too() {
         assert!(back == bytes);
         assert_eq!(target.read_at(&mut back, 20_000).unwrap(), 0);
         assert_eq!(target.size(), 20_000);
+    }
+}
+
+#[test]
+fn what_holds_an_image_without_being_one_is_refused() {
+    let fails = |bytes: &[u8], partition: Option<&str>| {
+        let mut bench = Bench::new(bytes);
+        bench.partition = partition.map(str::to_string);
+        let disk = Disk::used(8 * MIB);
+        let text = bench.fails(&disk);
+        assert_eq!(disk.written(), 0);
+        text
+    };
+    let mut image = noise(2 * MIB, 61);
+    let told = |it: &str, tool: &str| {
+        format!(
+            "`x.img` is no image of a disk\n  caused by: {it}, not the bytes of a disk\n\n\
+             hint: get the image itself with `{tool}`, and flash that"
+        )
+    };
+    for (magic, what, tool) in [
+        (&b"PK\x03\x04"[..], "a zip archive", "unzip"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x"),
+        (b"\x04\x22\x4d\x18", "lz4 data", "lz4 -d"),
+        (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", "lzma data", "xz --format=lzma -d"),
+        (b"QFI\xfb", "a qcow2 image", "qemu-img convert -O raw"),
+        (b"KDMV", "a VMDK image", "qemu-img convert -O raw"),
+        (b"vhdxfile", "a VHDX image", "qemu-img convert -O raw"),
+        (b"\x3a\xff\x26\xed", "an Android sparse image", "simg2img"),
+    ] {
+        image[..magic.len()].copy_from_slice(magic);
+        assert_eq!(fails(&image, None), told(&format!("it is {what}"), tool));
+        assert_eq!(fails(&image, Some("1")), told(&format!("it is {what}"), tool));
+        let packed = zstd::bulk::compress(&image, 1).unwrap();
+        assert_eq!(fails(&packed, None), told(&format!("unpacked it is {what}"), tool));
+        let twice = zstd::bulk::compress(&packed, 1).unwrap();
+        assert_eq!(fails(&twice, None), told("unpacked it is zstd data once more", "zstd -d"));
     }
 }
