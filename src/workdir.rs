@@ -10,6 +10,7 @@
 //!     lock                    held by the running build
 //!     log/STAGE.log           whole output of each stage
 //!     stamp/STAGE.json        what the stage was made from, for this board the last time
+//!     stamp/image-OUT.json    the same for the image, for each `--out` that it was made in
 //!     test/ run/              throwaway disks and keys of `bimg test` and `bimg run`, a lock for each
 //! out/BOARD/                  --out; the artifacts
 //!   BOARD.img BOARD.img.bmap SHA256SUMS manifest.json ...
@@ -19,9 +20,11 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::{fsx, interrupt};
@@ -75,6 +78,12 @@ impl Workdir {
     /// A stage's stamp.
     pub fn stamp(&self, stage: &str) -> PathBuf {
         self.board_dir().join("stamp").join(format!("{stage}.json"))
+    }
+
+    /// The image's stamp. An image in one output directory says nothing about what is in another.
+    pub fn image_stamp(&self) -> PathBuf {
+        let out = Digest::of(self.out_dir().as_os_str().as_bytes());
+        self.stamp(&format!("image-{}", out.short()))
     }
 
     /// Where the artifacts go.

@@ -149,6 +149,23 @@ fn every_change_is_named_by_the_plan_and_by_the_build() {
 }
 
 #[test]
+fn each_output_directory_has_its_own_image() {
+    let project = Project::new();
+    let elsewhere = ["--out", "elsewhere"];
+    project.build(&[]);
+    assert_eq!(project.plan(&elsewhere)[3], "image not built yet");
+    let built = project.build(&["--out", "elsewhere", "--hostname", "box"]);
+    assert!(built.stderr.contains("image: started: not built yet\n"), "{}", built.stderr);
+    // The other one is what it was.
+    assert_eq!(project.build(&[]).stderr, FRESH);
+    assert_eq!(project.plan(&elsewhere)[3], "image rootfs host name changed");
+    project.build(&elsewhere);
+    project.shell("cmp out/acme/acme.img elsewhere/acme/acme.img");
+    assert_eq!(project.build(&[]).stderr, FRESH);
+    assert_eq!(project.build(&elsewhere).stderr, FRESH);
+}
+
+#[test]
 fn a_base_that_somebody_touched_is_made_again() {
     let project = Project::new();
     project.shell("tar --sort=name --owner=0 --group=0 -C rootfs -czf rootfs.tar.gz .");

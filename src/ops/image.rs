@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::{self, Artifact, Manifest, ManifestKernel};
 use super::rootfs::{Prepared, RootfsStage};
 use super::sources::Sources;
-use super::{BuildOptions, Stage, facts, firmware};
+use super::{BuildOptions, facts, firmware};
 use crate::board::{Board, Content as Holds, FileRef, Fill};
 use crate::boot::{self, BootInput, Firmware};
 use crate::data::DataDirs;
@@ -191,7 +191,7 @@ impl<'a> Job<'a> {
     }
 
     fn stamp(&self) -> Stamp {
-        Stamp::at(self.options.workdir.stamp(Stage::Image.name()))
+        Stamp::at(self.options.workdir.image_stamp())
     }
 
     /// With what only changes the files beside the image.
