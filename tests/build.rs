@@ -283,6 +283,30 @@ fn an_image_that_cannot_be_replaced_stays_whole() {
 }
 
 #[test]
+fn a_build_that_ends_while_it_clears_up_leaves_no_list_of_what_is_gone() {
+    let project = Project::new();
+    project.build(&["--format", "gz", "--format", "xz"]);
+    project.shell("cd out/acme && rm acme.img.gz && mkdir acme.img.gz");
+    project.write("overlay/etc/issue", "another\n");
+    let failed = project.run(&["build", "--board", "acme"]);
+    assert!(
+        failed.stderr.ends_with(
+            "error: stage `image` failed for board `acme`\n  \
+             caused by: cannot remove `[DIR]/work/out/acme/acme.img.gz`\n  caused by: Is a directory\n"
+        ),
+        "{}",
+        failed.stderr
+    );
+    let left = project.shell("ls out/acme");
+    assert!(!left.contains("SHA256SUMS") && !left.contains("manifest.json\n"), "{left}");
+    // The next one still knows what to remove.
+    assert!(left.contains("acme.img.xz\n"), "{left}");
+    project.shell("rmdir out/acme/acme.img.gz");
+    project.build(&[]);
+    assert_eq!(project.shell("ls out/acme"), "SHA256SUMS\nacme.img\nacme.img.bmap\nmanifest.json\n");
+}
+
+#[test]
 fn a_plan_names_each_tool_once() {
     let project = Project::new();
     project.edit("boards/acme.toml", "{ path = \"linux\" }", "{ apt = \"linux-source-9\" }");

@@ -381,12 +381,19 @@ pub fn boot_input<'a>(
 }
 
 /// Removes what an earlier build left beside the image, just before that changes: nothing ever describes another
-/// image. The manifest, which lists it, goes last.
+/// image, and nothing lists what is gone. So the lists go first; the manifest stays under the name of an unfinished
+/// one until all that it lists is gone, for the run after one that is killed here.
 fn remove_side_files(image: &Path, bmap: &Path, board: &str) -> Result<()> {
     let dir = image.parent().unwrap_or(Path::new("."));
     let manifest = dir.join("manifest.json");
+    let unfinished = fsx::partial_name(&manifest);
+    let load = |path: &Path| Manifest::load(path, board);
     // Without a manifest, or with one of another version, there is nothing of ours to find.
-    let listed = Manifest::load(&manifest, board).map(|old| old.artifacts).unwrap_or_default();
+    let listed = load(&manifest).or_else(|_| load(&unfinished)).map(|old| old.artifacts).unwrap_or_default();
+    fsx::remove_file(&dir.join("SHA256SUMS"))?;
+    if manifest.exists() {
+        fsx::rename(&manifest, &unfinished)?;
+    }
     for name in listed.keys().filter(|name| !name.contains('/')) {
         let path = dir.join(name);
         if path != image {
@@ -394,8 +401,7 @@ fn remove_side_files(image: &Path, bmap: &Path, board: &str) -> Result<()> {
         }
     }
     fsx::remove_file(bmap)?;
-    fsx::remove_file(&dir.join("SHA256SUMS"))?;
-    fsx::remove_file(&manifest)
+    fsx::remove_file(&unfinished)
 }
 
 fn artifact(path: &Path) -> Result<Artifact> {
