@@ -247,6 +247,26 @@ mod kernel {
             "  caused by: Kconfig did not honour `CONFIG_WIFI=y` (boards/acme.config:1)\n  \
              caused by: it is no option of this kernel\n",
         );
+        fails(
+            |project| project.write("boards/acme.config", "CONFIG_SLOW=y\nCONFIG_FAST=y\n"),
+            2,
+            "  caused by: Kconfig did not honour `CONFIG_SLOW=y` (boards/acme.config:1)\n  \
+             caused by: it became `n`: only one option of a choice can be set, and it is `CONFIG_FAST` (Kconfig:36)\n\n\
+             hint: both `CONFIG_SLOW=y` (boards/acme.config:1) and `CONFIG_FAST=y` (boards/acme.config:2) are asked for: \
+             keep one of them\n",
+        );
+    }
+
+    #[test]
+    fn a_later_layer_may_take_another_option_of_a_choice() {
+        let project = Project::new();
+        project.write("boards/acme.config", "CONFIG_FAST=y\n");
+        project.build(&["--stage", "kernel", "--set", "CONFIG_SLOW=y"]);
+        assert!(
+            project
+                .shell("cat build/kernel/*/obj/.config")
+                .contains("CONFIG_SLOW=y\n# CONFIG_FAST is not set\n")
+        );
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Request {
     pub value: String,
     /// `boards/common/lean.config:12` or `--set`.
     pub origin: String,
+    /// Which fragment it is from, in their order; `--set` comes after all of them.
+    pub layer: usize,
 }
 
 impl Request {
@@ -80,11 +82,11 @@ fn is_symbol(name: &str) -> bool {
 /// Collects the requests of all fragments and sets, one per symbol, in order of its last mention.
 pub fn requests(fragments: &[Fragment], sets: &[String]) -> Result<Vec<Request>> {
     let mut all = Vec::new();
-    for fragment in fragments {
+    for (layer, fragment) in fragments.iter().enumerate() {
         for (index, line) in fragment.text.lines().enumerate() {
             let origin = format!("{}:{}", fragment.name, index + 1);
             match assignment(line) {
-                Some((symbol, value)) => all.push(request(symbol, value, origin)?),
+                Some((symbol, value)) => all.push(request(symbol, value, origin, layer)?),
                 None if line.trim().is_empty() || line.trim_start().starts_with('#') => {}
                 None => return Err(not_a_request(&origin, line.trim())),
             }
@@ -92,7 +94,7 @@ pub fn requests(fragments: &[Fragment], sets: &[String]) -> Result<Vec<Request>>
     }
     for set in sets {
         let (symbol, value) = assignment(set).ok_or_else(|| not_a_request("--set", set))?;
-        all.push(request(symbol, value, "--set".to_string())?);
+        all.push(request(symbol, value, "--set".to_string(), fragments.len())?);
     }
     let mut last = BTreeMap::new();
     for (index, request) in all.iter().enumerate() {
@@ -106,7 +108,7 @@ pub fn requests(fragments: &[Fragment], sets: &[String]) -> Result<Vec<Request>>
     Ok(all)
 }
 
-fn request(symbol: &str, value: &str, origin: String) -> Result<Request> {
+fn request(symbol: &str, value: &str, origin: String, layer: usize) -> Result<Request> {
     let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
     let hex = |digits: &str| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit());
     let number = value.strip_prefix("0x").or(value.strip_prefix("0X")).is_some_and(hex)
@@ -115,7 +117,7 @@ fn request(symbol: &str, value: &str, origin: String) -> Result<Request> {
         return Err(Error::usage(format!("{origin}: `CONFIG_{symbol}={value}` has no valid value"))
             .hint("write `y`, `m`, `n`, a number, or a text in double quotes"));
     }
-    Ok(Request { symbol: symbol.to_string(), value: value.to_string(), origin })
+    Ok(Request { symbol: symbol.to_string(), value: value.to_string(), origin, layer })
 }
 
 fn not_a_request(origin: &str, line: &str) -> Error {

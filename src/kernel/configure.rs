@@ -106,24 +106,31 @@ fn merge(spec: &KernelSpec, make: &Make, runner: Runner<'_>) -> Result<Values> {
 fn check(spec: &KernelSpec) -> Result<Values> {
     let requests = config::requests(&spec.fragments, &spec.sets)?;
     let values = values(spec)?;
-    let refused = config::dishonoured(&requests, &values);
-    if refused.is_empty() { Ok(values) } else { Err(not_honoured(spec, &refused, &requests, &values)) }
-}
-
-fn not_honoured(spec: &KernelSpec, refused: &[&Request], requests: &[Request], values: &Values) -> Error {
-    let headline = match refused {
-        [one] => format!("Kconfig did not honour `{}` ({})", one.display(), one.origin),
-        many => format!("Kconfig did not honour {} of {} requests", many.len(), requests.len()),
-    };
-    let mut error = Error::usage(headline);
+    let mut refused = config::dishonoured(&requests, &values);
+    if refused.is_empty() {
+        return Ok(values);
+    }
     let tree = match kconfig::Tree::load(&spec.source, spec.arch.kbuild()) {
         Ok(tree) => tree,
         // Without the Kconfig files there is no why, but the what must still be told.
-        Err(cause) => return error.caused_by(cause),
+        Err(cause) => return Err(headline(&refused, &requests).caused_by(cause)),
     };
+    refused.retain(|request| !kconfig::is_overridden(&tree, request, &requests, &values));
+    if refused.is_empty() { Ok(values) } else { Err(not_honoured(&tree, &refused, &requests, &values)) }
+}
+
+fn headline(refused: &[&Request], requests: &[Request]) -> Error {
+    Error::usage(match refused {
+        [one] => format!("Kconfig did not honour `{}` ({})", one.display(), one.origin),
+        many => format!("Kconfig did not honour {} of {} requests", many.len(), requests.len()),
+    })
+}
+
+fn not_honoured(tree: &kconfig::Tree, refused: &[&Request], requests: &[Request], values: &Values) -> Error {
+    let mut error = headline(refused, requests);
     let mut hint = None;
     for request in refused.iter().take(SHOWN) {
-        let explanation = kconfig::explain(&tree, request, values);
+        let explanation = kconfig::explain(tree, request, requests, values);
         let what = match refused {
             [_] => format!("it {}", explanation.why),
             _ => format!("{}: `{}` {}", request.origin, request.display(), explanation.why),

@@ -25,8 +25,30 @@ impl Explanation {
     }
 }
 
-/// Explains one request that `values` does not hold.
-pub fn explain(tree: &Tree, request: &Request, values: &Values) -> Explanation {
+/// True when `values` does not hold a request because a later layer asks for another option of the same choice: as
+/// with one option, the later word counts.
+pub fn is_overridden(tree: &Tree, request: &Request, requests: &[Request], values: &Values) -> bool {
+    request.value != "n"
+        && choice_of(tree, &request.symbol)
+            .and_then(|(_, members)| chosen_by(members, requests, values))
+            .is_some_and(|winner| winner.layer > request.layer)
+}
+
+/// The choice that a symbol belongs to: where it is defined as an option of it, and all options.
+fn choice_of<'a>(tree: &'a Tree, symbol: &str) -> Option<(&'a Definition, &'a [String])> {
+    let definition = tree.symbols.get(symbol)?.iter().find(|d| d.choice.is_some())?;
+    Some((definition, tree.choices.get(definition.choice?)?))
+}
+
+/// The request that got its option of a choice.
+fn chosen_by<'a>(members: &[String], requests: &'a [Request], values: &Values) -> Option<&'a Request> {
+    requests.iter().find(|request| {
+        request.value == "y" && values.is_y(&request.symbol) && members.contains(&request.symbol)
+    })
+}
+
+/// Explains one of the requests, which `values` does not hold.
+pub fn explain(tree: &Tree, request: &Request, requests: &[Request], values: &Values) -> Explanation {
     let symbol = request.symbol.as_str();
     let Some(definitions) = tree.symbols.get(symbol) else {
         return unknown(tree, symbol);
@@ -45,7 +67,7 @@ pub fn explain(tree: &Tree, request: &Request, values: &Values) -> Explanation {
     };
     // A number or text only needs to be visible.
     let need = if matches!(kind, "bool" | "tristate") { wanted } else { Tri::M };
-    held_back(tree, symbol, definitions, values, need, &became)
+    held_back(tree, request, requests, definitions, values, need, &became)
 }
 
 fn unknown(tree: &Tree, symbol: &str) -> Explanation {
@@ -110,7 +132,8 @@ fn forced(
 /// Why a symbol is off, or only a module, or keeps another value.
 fn held_back(
     tree: &Tree,
-    symbol: &str,
+    request: &Request,
+    requests: &[Request],
     definitions: &[Definition],
     values: &Values,
     need: Tri,
@@ -139,13 +162,13 @@ fn held_back(
         );
         return Explanation::new(why, hint_for(tree, &failing, values, need));
     }
-    if let Some(explanation) = other_choice(tree, definitions, values, became) {
+    if let Some(explanation) = other_choice(tree, request, requests, values, became) {
         return explanation;
     }
     if let Some(explanation) = not_settable(definitions, values, became) {
         let selectors: Vec<String> = tree
             .selected_by
-            .get(symbol)
+            .get(&request.symbol)
             .into_iter()
             .flatten()
             .map(|(name, _)| format!("`CONFIG_{name}`"))
@@ -171,19 +194,29 @@ fn held_back(
 /// A member of a choice loses to another one.
 fn other_choice(
     tree: &Tree,
-    definitions: &[Definition],
+    request: &Request,
+    requests: &[Request],
     values: &Values,
     became: &str,
 ) -> Option<Explanation> {
-    let definition = definitions.iter().find(|d| d.choice.is_some())?;
-    let members = tree.choices.get(definition.choice?)?;
+    let (definition, members) = choice_of(tree, &request.symbol)?;
     let chosen = members.iter().find(|member| values.is_y(member))?;
+    let hint = match chosen_by(members, requests, values) {
+        Some(winner) => format!(
+            "both `{}` ({}) and `{}` ({}) are asked for: keep one of them",
+            request.display(),
+            request.origin,
+            winner.display(),
+            winner.origin
+        ),
+        None => format!("ask for `CONFIG_{chosen}=n` nowhere and for one option of the choice only"),
+    };
     Some(Explanation::new(
         format!(
             "{became}: only one option of a choice can be set, and it is `CONFIG_{chosen}` ({})",
             definition.place
         ),
-        Some(format!("ask for `CONFIG_{chosen}=n` nowhere and for one option of the choice only")),
+        Some(hint),
     ))
 }
 

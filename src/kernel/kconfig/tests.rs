@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernel::{Fragment, config};
 use std::path::Path;
 
 /// Text in the style of the kernel's own files.
@@ -87,8 +88,8 @@ fn tree() -> Tree {
 }
 
 fn explained(set: &str, config: &str) -> String {
-    let requests = super::super::config::requests(&[], &[set.to_string()]).unwrap();
-    let explanation = explain(&tree(), &requests[0], &Values::parse(config));
+    let requests = config::requests(&[], &[set.to_string()]).unwrap();
+    let explanation = explain(&tree(), &requests[0], &requests, &Values::parse(config));
     match explanation.hint {
         Some(hint) => format!("{}\nhint: {hint}", explanation.why),
         None => explanation.why,
@@ -175,6 +176,42 @@ fn selects_prompts_choices_and_ranges() {
     assert_eq!(
         explained("CONFIG_STACKPROTECTOR=y", ""),
         "became `n`: see Kconfig:66\nhint: a dependency may ask the compiler; `make menuconfig` shows it"
+    );
+}
+
+#[test]
+fn a_later_layer_overrides_an_option_of_a_choice_and_the_same_layer_does_not() {
+    let fragment = |name: &str, text: &str| Fragment { name: name.to_string(), text: text.to_string() };
+    let none = fragment("a.config", "CONFIG_PREEMPT_NONE=y\n");
+    let preempt = fragment("b.config", "CONFIG_PREEMPT=y\n");
+    let values = Values::parse("CONFIG_PREEMPT=y\nCONFIG_BLOCK=y\n");
+    // The first request is the one that did not come true.
+    let is_overridden = |fragments: &[Fragment], sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let requests = config::requests(fragments, &sets).unwrap();
+        super::is_overridden(&tree(), &requests[0], &requests, &values)
+    };
+    assert!(is_overridden(&[none.clone(), preempt.clone()], &[]));
+    assert!(is_overridden(std::slice::from_ref(&none), &["CONFIG_PREEMPT=y"]));
+    // Only what was asked for overrides, and only within the choice.
+    assert!(!is_overridden(std::slice::from_ref(&none), &["CONFIG_BLOCK=y"]));
+    assert!(!is_overridden(&[fragment("a.config", "CONFIG_SCSI=y\n"), preempt.clone()], &[]));
+    // That it is on although `n` was asked for is an error whatever else was asked for.
+    assert!(!is_overridden(&[fragment("a.config", "# CONFIG_PREEMPT_NONE is not set\n"), preempt], &[]));
+
+    let both = "CONFIG_PREEMPT_NONE=y\nCONFIG_PREEMPT=y\n";
+    let sets = ["CONFIG_PREEMPT_NONE=y", "CONFIG_PREEMPT=y"];
+    assert!(!is_overridden(&[fragment("a.config", both)], &[]));
+    assert!(!is_overridden(&[], &sets));
+    let requests = config::requests(&[none, fragment("b.config", both)], &[]).unwrap();
+    let explanation = explain(&tree(), &requests[0], &requests, &values);
+    assert_eq!(
+        explanation.why,
+        "became `n`: only one option of a choice can be set, and it is `CONFIG_PREEMPT` (Kconfig:58)"
+    );
+    assert_eq!(
+        explanation.hint.unwrap(),
+        "both `CONFIG_PREEMPT_NONE=y` (b.config:1) and `CONFIG_PREEMPT=y` (b.config:2) are asked for: keep one of them"
     );
 }
 
