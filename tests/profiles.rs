@@ -277,6 +277,20 @@ mod profile {
     }
 
     #[test]
+    fn a_layout_among_the_boards_is_passed_over() {
+        let project = Project::new();
+        project.write("card.cfg", "image card.img { hdimage {} partition a { size = 1M } }");
+        project.run(&["import", "genimage", "card.cfg", "--into", "boards/card.toml"]).ok();
+        let list = project.run(&["boards", "list"]).ok();
+        assert!(!list.stdout.contains("card") && !list.stderr.contains("card"), "{list:?}");
+        let check = project.run(&["boards", "check"]).ok().stderr;
+        assert!(check.contains("acme: ok\n") && !check.contains("card"), "{check}");
+        // A board that forgot something is still told of.
+        project.edit("boards/acme.toml", "arch = \"arm64\"\n", "");
+        assert!(project.run(&["boards", "check"]).stderr.contains("`boards/acme.toml` does not say `arch`"));
+    }
+
+    #[test]
     fn a_root_without_a_name() {
         let project = Project::new();
         project.write(

@@ -263,6 +263,19 @@ impl Disk {
         resolve::disk_alone(find::load(profile, dirs)?, dirs)
     }
 
+    /// True for a profile that is a layout and no board: it has a disk and says nothing of what runs on it. Such a
+    /// file is for `bimg assemble`, and for boards to extend.
+    pub fn is_layout(profile: &str, dirs: &DataDirs) -> bool {
+        find::load(profile, dirs).is_ok_and(|loaded| {
+            let raw = loaded.raw;
+            raw.disk.is_some()
+                && raw.arch.is_none()
+                && raw.kernel.is_none()
+                && raw.boot.is_none()
+                && raw.rootfs.is_none()
+        })
+    }
+
     /// The same with its files looked up in `inputs`, and what the profile consists of.
     pub fn load_with(profile: &str, inputs: &Path, dirs: &DataDirs) -> Result<(Disk, Vec<DataFile>)> {
         let mut loaded = find::load(profile, dirs)?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 
-use crate::board::{self, Board, Select};
+use crate::board::{self, Board, Disk, Select};
 use crate::data::DataDirs;
 use crate::error::{Error, Result};
 use crate::ops;
@@ -38,7 +38,7 @@ impl Boards {
         match self {
             Boards::List => {
                 let mut out = String::new();
-                for name in board::names(&dirs)? {
+                for name in all(&dirs)? {
                     let board = match load(&name) {
                         Ok(board) => board,
                         // One profile at fault must not hide the others.
@@ -69,7 +69,7 @@ impl Boards {
                 ui::data(&out)
             }
             Boards::Check { boards } => {
-                let boards = if boards.is_empty() { board::names(&dirs)? } else { boards };
+                let boards = if boards.is_empty() { all(&dirs)? } else { boards };
                 let mut bad = 0;
                 for name in &boards {
                     match load(name).and_then(|board| ops::provisional_layout(&board)) {
@@ -92,4 +92,11 @@ impl Boards {
             }
         }
     }
+}
+
+/// Every profile that means to be a board.
+fn all(dirs: &DataDirs) -> Result<Vec<String>> {
+    let mut names = board::names(dirs)?;
+    names.retain(|name| !Disk::is_layout(name, dirs));
+    Ok(names)
 }
