@@ -307,6 +307,21 @@ fn a_build_that_ends_while_it_clears_up_leaves_no_list_of_what_is_gone() {
 }
 
 #[test]
+fn what_a_killed_build_left_half_written_goes_with_the_next_image() {
+    let project = Project::new();
+    project.build(&[]);
+    project.shell(
+        "cd out/acme && touch acme.img.zst.partial acme.root.img.partial acme.partial.txt acme2.img.partial",
+    );
+    project.write("overlay/etc/issue", "another\n");
+    project.build(&[]);
+    assert_eq!(
+        project.shell("ls out/acme"),
+        "SHA256SUMS\nacme.img\nacme.img.bmap\nacme.partial.txt\nacme2.img.partial\nmanifest.json\n"
+    );
+}
+
+#[test]
 fn a_plan_names_each_tool_once() {
     let project = Project::new();
     project.edit("boards/acme.toml", "{ path = \"linux\" }", "{ apt = \"linux-source-9\" }");

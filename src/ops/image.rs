@@ -401,7 +401,25 @@ fn remove_side_files(image: &Path, bmap: &Path, board: &str) -> Result<()> {
         }
     }
     fsx::remove_file(bmap)?;
+    remove_leftovers(dir, image, board)?;
     fsx::remove_file(&unfinished)
+}
+
+/// Removes what a killed build left half-written: `BOARD.*.partial`, but for the image's own, which is whole by now.
+/// Without this, one of a format that nobody asks for any more would stay for good.
+fn remove_leftovers(dir: &Path, image: &Path, board: &str) -> Result<()> {
+    let own = fsx::partial_name(image);
+    let failed = |cause: std::io::Error| fsx::io_error("read", dir, &cause);
+    for entry in dir.read_dir().map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            name.strip_prefix(board).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".partial"))
+        });
+        if is_ours && path != own {
+            fsx::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn artifact(path: &Path) -> Result<Artifact> {
