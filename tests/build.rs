@@ -419,6 +419,12 @@ fn make_runs_any_goal_where_the_build_compiles() {
     project.build(&[]);
     assert_eq!(project.artifacts(), artifacts);
 
+    for version in ["-a", "-b"] {
+        let set = format!("CONFIG_LOCALVERSION=\"{version}\"");
+        let told = make(&["--set", &set, "-s", "kernelrelease"]).ok().stdout;
+        assert_eq!(told, format!("6.12.0-fake{version}\n"));
+    }
+
     let failed = make(&["V=1", "nonsense"]);
     assert_eq!(failed.status, Some(1));
     assert!(

@@ -16,6 +16,10 @@ use crate::workdir::Lock;
 /// Goals that need no configuration, and take it away.
 const CLEANING: [&str; 3] = ["clean", "mrproper", "distclean"];
 
+/// Goals that tell what the configuration says, and read it as it was when make last compiled: alone they do not
+/// have kbuild synchronise it (`no-sync-config-targets` of the kernel's Makefile).
+const TELLING: [&str; 2] = ["kernelrelease", "image_name"];
+
 /// Runs make and returns what it changed in the configuration, as the lines of a fragment. The next build begins
 /// with the configuration that the board asks for, whatever was done here.
 pub fn make(spec: &KernelSpec, goals: &[String], progress: &dyn Progress) -> Result<Vec<String>> {
@@ -30,6 +34,9 @@ pub fn make(spec: &KernelSpec, goals: &[String], progress: &dyn Progress) -> Res
         stamp::invalidate(spec)?;
         let runner = Runner { log: &spec.log, progress, editable: spec.editable };
         configure::configure(spec, &make, &Inputs::of(spec)?, runner)?;
+        if goals.iter().any(|goal| TELLING.contains(&goal.as_str())) {
+            runner.run(&make.cmd(&["syncconfig".to_string()]))?;
+        }
     }
     let config =
         || -> Result<Values> { Ok(Values::parse(&fsx::read_optional(&spec.config())?.unwrap_or_default())) };
