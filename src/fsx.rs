@@ -9,6 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Access, AtFlags, CWD};
+
 use crate::error::{Error, Result};
 use crate::interrupt;
 
@@ -96,6 +98,18 @@ pub fn names(dir: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Fails when nothing can be written to a directory or, where it is not there yet, when it cannot be made.
+pub fn check_writable(dir: &Path) -> Result<()> {
+    let dir = std::path::absolute(dir).map_err(|cause| io_error("find", dir, &cause))?;
+    let nearest = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let may = if nearest.is_dir() {
+        rustix::fs::accessat(CWD, nearest, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+    } else {
+        Err(rustix::io::Errno::NOTDIR)
+    };
+    may.map_err(|cause| io_error("write to", nearest, &cause.into()))
 }
 
 /// Makes a directory and its parents.

@@ -101,10 +101,23 @@ impl Workdir {
         self.out_dir().join(format!("{}.img.bmap", self.board))
     }
 
+    /// Fails when no image can be put into the output directory: better told before hours of compiling than after.
+    pub fn check_out(&self) -> Result<()> {
+        check(&self.out_dir(), "output", "choose another one with `--out`")
+    }
+
     /// Takes the board's lock; waits for a running build and says who it is.
     pub fn lock(&self, progress: &dyn Progress) -> Result<Lock> {
+        let remedy = "choose another one with `--build-dir`, or run bimg in a folder of your own";
+        check(&self.board_dir(), "build", remedy)?;
         Lock::take(&self.board_dir().join("lock"), progress)
     }
+}
+
+fn check(dir: &Path, what: &str, remedy: &str) -> Result<()> {
+    fsx::check_writable(dir).map_err(|error| {
+        error.context(format!("cannot use the {what} directory `{}`", dir.display())).hint(remedy)
+    })
 }
 
 /// How often one that waits for a lock looks.

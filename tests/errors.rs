@@ -62,6 +62,26 @@ mod host {
     }
 
     #[test]
+    fn directories_that_cannot_be_written_to() {
+        let project = Project::new();
+        project.write("file", "");
+        assert_fails(
+            &project.run(&["build", "--board", "acme", "--build-dir", "file/build"]),
+            1,
+            "error: cannot use the build directory `[DIR]/work/file/build/acme`\n  \
+             caused by: cannot write to `[DIR]/work/file`\n  caused by: Not a directory\n\n\
+             hint: choose another one with `--build-dir`, or run bimg in a folder of your own\n",
+        );
+        // Before anything is fetched or compiled.
+        let out = "error: cannot use the output directory `[DIR]/work/file/acme`\n  \
+             caused by: cannot write to `[DIR]/work/file`\n  caused by: Not a directory\n\n\
+             hint: choose another one with `--out`\n";
+        let build = ["build", "--board", "acme", "--out", "file"];
+        assert_fails(&project.run(&build), 1, out);
+        project.run(&[&build[..], &["--stage", "kernel"]].concat()).ok();
+    }
+
+    #[test]
     fn old_tools() {
         let project = Project::new();
         project.tool("make", "#!/bin/sh\necho GNU Make 3.81\n");

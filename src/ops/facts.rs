@@ -312,6 +312,9 @@ pub fn check_host(
             kernel::make::check_path(&shelf.store_dir(), "set `XDG_CACHE_HOME` to another directory")?;
         }
     }
+    if until == Stage::Image {
+        options.workdir.check_out()?;
+    }
     doctor::require(&examine(&scope, sources, shelf, until, false)?)
 }
 

@@ -222,6 +222,7 @@ impl<'a> Job<'a> {
 
     /// Assembles and writes everything.
     pub fn write(&self, progress: &dyn Progress) -> Result<Written> {
+        self.options.workdir.check_out()?;
         let out = self.options.workdir.out_dir();
         let image = self.options.workdir.image();
         let bmap = self.options.workdir.bmap();

@@ -120,12 +120,24 @@ impl Lock {
         if with(self.entries.clone(), entry, alternatives) == self.entries {
             return Ok(());
         }
+        self.check_writable()?;
         // Another board may pin its own sources at this moment: from here on it waits.
         let mut file = fsx::AtomicFile::create(&self.path)?;
         self.entries = with(Lock::load(&self.path)?.entries, entry, alternatives);
         let text = render(&self.entries)?;
         file.file().write_all(text.as_bytes()).map_err(|cause| fsx::io_error("write", &self.path, &cause))?;
         file.commit()
+    }
+
+    /// Fails when nothing can be pinned: asked before something is fetched, and not only after.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        let path =
+            std::path::absolute(&self.path).map_err(|cause| fsx::io_error("find", &self.path, &cause))?;
+        fsx::check_writable(path.parent().unwrap_or(Path::new("/"))).map_err(|error| {
+            error
+                .context(format!("cannot pin sources in `{}`", path.display()))
+                .hint("this file says what an image was made from, and belongs where bimg is run: run it in a folder of your own")
+        })
     }
 
     /// Why `--locked` cannot go on with this request.

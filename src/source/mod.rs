@@ -123,6 +123,7 @@ pub fn fetch(
     if mode == Mode::Locked {
         return Err(lock.refusal(request));
     }
+    lock.check_writable()?;
     let mut failures = Vec::new();
     for (at, source) in request.alternatives.iter().enumerate() {
         match source.kind().resolve(&cx).and_then(|pin| Ok((obtain(source, &pin, &cx)?, pin))) {

@@ -1,6 +1,6 @@
 //! `bimg.lock`.
 
-use super::super::{Lock, LockEntry, Mode, Pin};
+use super::super::{Lock, LockEntry, Mode, Pin, Request, fetch};
 use super::{Bench, source};
 use crate::error::Exit;
 use crate::fsx;
@@ -77,6 +77,26 @@ fn boards_that_share_an_alternative_keep_their_own_choice() {
     assert_eq!(choice(&lock, &both), is("apt a", "3"));
     assert_eq!(choice(&lock, &second), is("apt b", "2"));
     assert_eq!(choice(&lock, &all(&["apt c"])), None);
+}
+
+#[test]
+fn a_lock_that_cannot_be_written_is_told_of_before_anything_is_fetched() {
+    let bench = Bench::new();
+    let path = bench.path().join("dir/bimg.lock");
+    let mut lock = Lock::load(&path).unwrap();
+    std::fs::write(bench.path().join("dir"), "").unwrap();
+    // Nobody is asked for it.
+    let sha256 = "0".repeat(64);
+    let nowhere =
+        [source(&format!("{{ tarball = \"http://127.0.0.1:9/linux.tar\", sha256 = \"{sha256}\" }}"))];
+    let request = Request { name: "kernel", alternatives: &nowhere, base: bench.path() };
+    let error = fetch(&request, &bench.store, &mut lock, Mode::Normal, &bench.heard).unwrap_err();
+    assert_eq!(
+        bench.redact(&error.to_string()),
+        "cannot pin sources in `TMP/dir/bimg.lock`\n  \
+         caused by: cannot write to `TMP/dir`\n  caused by: Not a directory\n\n\
+         hint: this file says what an image was made from, and belongs where bimg is run: run it in a folder of your own"
+    );
 }
 
 #[test]
