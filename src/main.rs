@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use bimg::cli::Cli;
 use bimg::interrupt;
 use bimg::ui::{Options, Ui};
-use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let output = cli.output();
     let ui = Ui::new(Options { json: output.json, verbose: output.verbose, quiet: output.quiet });
     match interrupt::install().and_then(|()| cli.run(&ui)) {

@@ -62,6 +62,26 @@ mod host {
     }
 
     #[test]
+    fn a_board_that_stands_alone() {
+        let project = Project::new();
+        assert_fails(
+            &project.run(&["build", "acme"]),
+            2,
+            "error: unexpected argument 'acme' found\n\n  tip: a board is named with '--board acme'\n\n\
+             Usage: bimg build [OPTIONS] --board <NAME|FILE>\n\nFor more information, try '--help'.\n",
+        );
+        for words in
+            [&["build", "--board", "acme", "acme"][..], &["boards", "list", "acme"], &["plan", "--acme"]]
+        {
+            let stderr = project.run(words).stderr;
+            assert!(
+                stderr.contains("unexpected argument") && !stderr.contains("a board is named"),
+                "{stderr}"
+            );
+        }
+    }
+
+    #[test]
     fn directories_that_cannot_be_written_to() {
         let project = Project::new();
         project.write("file", "");

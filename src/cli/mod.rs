@@ -5,7 +5,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::Result;
 use crate::ui::Ui;
@@ -118,6 +119,14 @@ pub struct DirArgs {
 }
 
 impl Cli {
+    /// Reads the command line. One that cannot be read ends the process, with clap's words.
+    pub fn read() -> Self {
+        Cli::try_parse().unwrap_or_else(|error| {
+            let words: Vec<String> = std::env::args().collect();
+            with_tip(error, &words).exit()
+        })
+    }
+
     /// How to talk to the user.
     pub fn output(&self) -> OutputArgs {
         self.output
@@ -143,4 +152,20 @@ impl Cli {
             Command::Generate(command) => command.run(),
         }
     }
+}
+
+/// The likeliest slip is a board's name that stands alone: says where it goes.
+fn with_tip(mut error: clap::Error, words: &[String]) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
+    let is_named = words.iter().any(|word| word.starts_with("-b") || word.starts_with("--board"));
+    let command = Cli::command();
+    let takes_board = words
+        .iter()
+        .find_map(|word| command.find_subcommand(word))
+        .is_some_and(|command| command.get_arguments().any(|argument| argument.get_long() == Some("board")));
+    if error.kind() == ErrorKind::UnknownArgument && takes_board && !is_named && !argument.starts_with('-') {
+        let tip = format!("a board is named with '--board {argument}'");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
