@@ -224,15 +224,36 @@ mod sources {
         let project = Project::new();
         project.build(&["--stage", "sources"]);
         project.edit("boards/acme.toml", "path = \"linux\"", "path = \"../work/linux\"");
+        for more in [&[][..], &["--offline"]] {
+            assert_fails(
+                &project.run(&[&["build", "--board", "acme", "--locked"], more].concat()),
+                1,
+                &format!(
+                    "{FAILED}sources: failed after TIME\nerror: stage `sources` failed for board `acme`\n  \
+                     caused by: `--locked`: source `kernel` is not what `bimg.lock` pins\n  \
+                     caused by: the profile asks for `path ../work/linux`\n  \
+                     caused by: the lock has `path linux`, as it is\n\n\
+                     hint: run once without `--locked` to pin it, and keep the changed lock\n"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn locked_and_offline_without_what_the_lock_pins() {
+        let (project, _, host) = served(Manner::Good);
+        project.build(&["--stage", "sources"]);
+        project.shell("rm -r ../cache/bimg");
         assert_fails(
-            &project.run(&["build", "--board", "acme", "--locked"]),
+            &project.run(&["build", "--board", "acme", "--locked", "--offline"]),
             1,
             &format!(
-                "{FAILED}sources: failed after TIME\nerror: stage `sources` failed for board `acme`\n  \
-                 caused by: `--locked`: source `kernel` is not what `bimg.lock` pins\n  \
-                 caused by: the profile asks for `path ../work/linux`\n  \
-                 caused by: the lock has `path linux`, as it is\n\n\
-                 hint: run once without `--locked` to pin it, and keep the changed lock\n"
+                "sources: started: `kernel` is not in the store yet\nsources: failed after TIME\n\
+                 error: stage `sources` failed for board `acme`\n  \
+                 caused by: cannot fetch source `kernel`\n  \
+                 caused by: tarball `http://{host}/linux.tar` is not in the store\n  \
+                 caused by: `--offline` uses only what was fetched before\n\n\
+                 hint: run once without `--offline`\n"
             ),
         );
     }

@@ -39,7 +39,7 @@ impl BoardArgs {
 #[command(next_help_heading = "Sources")]
 pub struct SourceArgs {
     /// Fail when bimg.lock would change
-    #[arg(long, conflicts_with = "offline")]
+    #[arg(long)]
     pub locked: bool,
     /// Use only what is in the store
     #[arg(long)]
@@ -50,7 +50,8 @@ impl SourceArgs {
     /// As the source layer wants it.
     pub fn mode(self) -> Mode {
         match (self.locked, self.offline) {
-            (true, _) => Mode::Locked,
+            (true, true) => Mode::LockedOffline,
+            (true, false) => Mode::Locked,
             (false, true) => Mode::Offline,
             (false, false) => Mode::Normal,
         }

@@ -18,7 +18,6 @@ use crate::error::{Error, Exit, Result};
 use crate::fsx;
 use crate::kernel::{self, KernelArtifacts};
 use crate::progress::{Event, Progress};
-use crate::source::Mode;
 use crate::units::ByteSize;
 use crate::workdir::Lock;
 
@@ -213,7 +212,7 @@ impl Runner<'_> {
         let BuildOptions { board, workdir, mode, .. } = self.options;
         self.stage(Stage::Rootfs, &facts.rootfs, || {
             let stage = RootfsStage::new(board, workdir)?;
-            if *mode == Mode::Offline {
+            if mode.is_offline() {
                 stage.check_offline()?;
             }
             let prepared = stage.run(self.progress)?;

@@ -104,7 +104,7 @@ impl Shelf {
         if pinned == Some(now) {
             return Ok(());
         }
-        if mode == Mode::Locked {
+        if mode.is_locked() {
             return Err(Error::new(
                 "`--locked`: the root filesystem's packages are not what `bimg.lock` pins",
             )

@@ -15,7 +15,7 @@ pub mod sync;
 
 use std::path::PathBuf;
 
-use super::{AptSource, Cx, Kind, Mode, Pin, Ready, deb, identity, missing_offline};
+use super::{AptSource, Cx, Kind, Pin, Ready, deb, identity, missing_offline};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::exec;
@@ -51,7 +51,7 @@ impl AptSource {
         if let Some(found) = cx.store.find_download(&sha256, &self.title(), cx.progress)? {
             return Ok(found);
         }
-        if cx.mode == Mode::Offline {
+        if cx.mode.is_offline() {
             return Err(missing_offline(&self.title()));
         }
         let _lock = cx.store.lock(&format!("download-{sha256}"), &self.title(), cx.progress)?;
@@ -88,7 +88,7 @@ impl Kind for AptSource {
 
     fn resolve(&self, cx: &Cx<'_>) -> Result<Pin> {
         let root = self.root(cx)?;
-        if cx.mode == Mode::Offline {
+        if cx.mode.is_offline() {
             if !root.has_lists() {
                 return Err(missing_offline(&self.title()));
             }

@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::spec::shown_url;
-use super::{Cx, GitSource, Kind, Mode, Pin, Ready, identity, missing_offline};
+use super::{Cx, GitSource, Kind, Pin, Ready, identity, missing_offline};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::exec::{self, Cmd};
@@ -175,7 +175,7 @@ impl Kind for GitSource {
     fn resolve(&self, cx: &Cx<'_>) -> Result<Pin> {
         let commit = if is_commit_id(&self.rev) {
             self.rev.to_ascii_lowercase()
-        } else if cx.mode == Mode::Offline {
+        } else if cx.mode.is_offline() {
             return Err(missing_offline(&self.title()));
         } else {
             self.ask(cx)?
@@ -190,7 +190,7 @@ impl Kind for GitSource {
     }
 
     fn fetch(&self, pin: &Pin, cx: &Cx<'_>) -> Result<Ready> {
-        if cx.mode == Mode::Offline {
+        if cx.mode.is_offline() {
             return Err(missing_offline(&self.title()));
         }
         let commit = self.commit(pin)?;

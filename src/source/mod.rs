@@ -48,8 +48,22 @@ pub enum Mode {
     Locked,
     /// `--offline`: only what the store holds.
     Offline,
+    /// Both: only what the lock pins and the store holds.
+    LockedOffline,
     /// `bimg update`: resolved anew whatever the lock says.
     Update,
+}
+
+impl Mode {
+    /// True when the lock must not change.
+    pub fn is_locked(self) -> bool {
+        matches!(self, Mode::Locked | Mode::LockedOffline)
+    }
+
+    /// True when the network must not be used.
+    pub fn is_offline(self) -> bool {
+        matches!(self, Mode::Offline | Mode::LockedOffline)
+    }
 }
 
 /// One input to fetch.
@@ -120,7 +134,7 @@ pub fn fetch(
         let ready = obtain(source, &entry.pin, &cx).map_err(|error| error.context(about()))?;
         return Ok(fetched(source, ready, entry));
     }
-    if mode == Mode::Locked {
+    if mode.is_locked() {
         return Err(lock.refusal(request));
     }
     lock.check_writable()?;

@@ -2,7 +2,7 @@
 
 use super::spec::shown_url;
 use super::unpack::{self, Links};
-use super::{Cx, Kind, Mode, Pin, Ready, TarballSource, http, identity, inner, missing_offline};
+use super::{Cx, Kind, Pin, Ready, TarballSource, http, identity, inner, missing_offline};
 use crate::digest::Digest;
 use crate::error::{Error, Exit, Result};
 use crate::fsx;
@@ -23,7 +23,7 @@ impl TarballSource {
         if let Some(found) = cx.store.find_download(&self.sha256, &self.title(), cx.progress)? {
             return Ok(found);
         }
-        if cx.mode == Mode::Offline {
+        if cx.mode.is_offline() {
             return Err(missing_offline(&self.title()));
         }
         let _lock = cx.store.lock(&format!("download-{}", self.sha256), &self.title(), cx.progress)?;
