@@ -50,6 +50,11 @@ impl Workdir {
         &self.build
     }
 
+    /// The directory of all boards' artifacts.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
     /// The shared kernel build named by `key`.
     pub fn kernel(&self, key: &str) -> PathBuf {
         self.build.join("kernel").join(key)

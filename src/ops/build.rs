@@ -15,11 +15,11 @@ use super::rootfs::{Prepared, RootfsStage};
 use super::sources::{Known, Shelf, Sources};
 use super::{BuildOptions, Stage, firmware, image};
 use crate::error::{Error, Exit, Result};
-use crate::fsx;
 use crate::kernel::{self, KernelArtifacts};
 use crate::progress::{Event, Progress};
 use crate::units::ByteSize;
-use crate::workdir::Lock;
+use crate::workdir::{Lock, Workdir};
+use crate::{exec, fsx};
 
 /// What a build left.
 #[derive(Debug, Serialize)]
@@ -42,6 +42,9 @@ pub struct Built {
     pub artifacts: Vec<PathBuf>,
     /// True when QEMU can boot it.
     pub emulated: bool,
+    /// Options that lead other commands to what was built.
+    #[serde(skip)]
+    pub places: String,
 }
 
 impl Built {
@@ -78,12 +81,22 @@ impl Built {
         let variant = self.variant.as_deref().map_or(String::new(), |variant| format!(" --kernel {variant}"));
         let _ = writeln!(out, "\nnext:");
         if self.emulated {
-            let _ = writeln!(out, "  bimg run --board {}{variant}", self.board);
-            let _ = writeln!(out, "  bimg test --board {}{variant}", self.board);
+            let _ = writeln!(out, "  bimg run --board {}{variant}{}", self.board, self.places);
+            let _ = writeln!(out, "  bimg test --board {}{variant}{}", self.board, self.places);
         }
         let _ = writeln!(out, "  bimg flash {}", relative(image));
         out
     }
+}
+
+/// `--build-dir` and `--out`, where they are not what they are by themselves.
+fn places(workdir: &Workdir) -> String {
+    let places = [("--build-dir", workdir.build_dir(), "build"), ("--out", workdir.out(), "out")];
+    let own = places.map(|(option, dir, usual)| match relative(dir) {
+        dir if dir == usual => String::new(),
+        dir => format!(" {option} {}", exec::quote(&dir)),
+    });
+    own.concat()
 }
 
 /// A path as seen from the working directory.
@@ -159,6 +172,7 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
         mapped: None,
         artifacts: Vec::new(),
         emulated: options.board.emulator.is_some(),
+        places: places(&options.workdir),
     };
     let Some(compiled) = compile(&run, &mut shelf, until)? else { return Ok(built) };
     let Compiled { sources, kernel, facts, .. } = &compiled;
@@ -230,5 +244,19 @@ impl Runner<'_> {
         self.stage(Stage::Image, &reasons, || {
             if reasons.is_empty() { job.written() } else { job.write(self.progress) }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next_is_said_with_the_directories_that_were_chosen() {
+        let at =
+            |build: &str, out: &str| places(&Workdir::new(build.as_ref(), out.as_ref(), "acme").unwrap());
+        assert_eq!(at("build", "./out"), "");
+        assert_eq!(at("build", "an other"), " --out 'an other'");
+        assert_eq!(at("/b", "/o"), " --build-dir /b --out /o");
     }
 }
