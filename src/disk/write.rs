@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use serde::Serialize;
@@ -159,10 +159,10 @@ pub(super) fn write_to(
     })
 }
 
-/// Writes each part while a thread prepares the next ones.
+/// Writes each part while a thread prepares the next one.
 fn write_parts(parts: &mut [Part<'_>], mut image: Image<'_>) -> Result<Written> {
     thread::scope(|scope| {
-        let (ready, prepared) = channel();
+        let (ready, prepared) = sync_channel(1);
         scope.spawn(move || parts.iter_mut().all(|part| ready.send(part.prepare()).is_ok()));
         for part in prepared {
             if let Err(error) = part.and_then(|part| part.write(&mut image)) {

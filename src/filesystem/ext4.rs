@@ -387,12 +387,8 @@ struct Sealed<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn sealed(&mut self) -> Result<&Sealed<'a>> {
-        let sealed = match self.sealed.take() {
-            Some(sealed) => sealed,
-            None => Sealed::new(self.options.clone(), self.tree)?,
-        };
-        Ok(self.sealed.insert(sealed))
+    fn seal(&mut self) -> Result<Sealed<'a>> {
+        self.sealed.take().map_or_else(|| Sealed::new(self.options.clone(), self.tree), Ok)
     }
 }
 
@@ -406,12 +402,14 @@ impl Planned for Plan<'_> {
     }
 
     fn prepare(&mut self) -> Result<()> {
-        self.sealed().map(drop)
+        self.sealed = Some(self.seal()?);
+        Ok(())
     }
 
     fn write(&mut self, out: &mut dyn Sink) -> Result<()> {
         let shape = self.shape;
-        let sealed = self.sealed()?;
+        // Not kept: the next filesystem's takes as much memory.
+        let sealed = self.seal()?;
         let mut merge = Merge {
             out,
             pieces: sealed.pieces().peekable(),

@@ -7,9 +7,14 @@ use std::rc::Rc;
 
 use super::volume::{self, Entry, Kind, Volume, failed};
 use crate::error::Result;
+use crate::interrupt;
 
-/// Directories that are kept.
-const KEPT: usize = 64;
+/// Names in a directory that are read.
+const MAX_NAMES: usize = 1 << 20;
+/// Names of directories that are kept.
+const KEPT: usize = 1 << 16;
+/// Names between two looks at whether somebody wants to stop.
+const PATIENCE: usize = 4096;
 /// Longest target of a symbolic link.
 const MAX_TARGET: u64 = 4096;
 
@@ -50,6 +55,16 @@ pub struct Name {
     pub name: String,
     /// Whatever finds the inode.
     pub inode: u64,
+}
+
+/// Adds a name; an error when there are more than a directory may have.
+pub(super) fn push(names: &mut Vec<Name>, name: &[u8], inode: u64) -> io::Result<()> {
+    if names.len() >= MAX_NAMES {
+        let what = "a directory has more names than it may have";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    names.push(Name { name: volume::name(name), inode });
+    Ok(())
 }
 
 /// A filesystem with inodes.
@@ -93,7 +108,7 @@ impl<F: Inodes> ByInode<F> {
         names.sort();
         let names = Rc::new(names);
         let mut kept = self.names.borrow_mut();
-        if kept.len() >= KEPT {
+        if kept.values().map(|names| names.len() + 1).sum::<usize>() > KEPT {
             kept.clear();
         }
         kept.insert(number, names.clone());
@@ -135,8 +150,14 @@ impl<F: Inodes> Volume for ByInode<F> {
             return Err(volume::cannot_read(path).caused_by("it is not a directory"));
         }
         let names = self.names(number, &inode).map_err(|cause| failed(path, &cause))?;
-        let entry = |name: &Name| self.inner.inode(name.inode).map(|inode| inode.entry(&name.name));
-        names.iter().map(entry).collect::<io::Result<_>>().map_err(|cause| failed(path, &cause))
+        let mut entries = Vec::with_capacity(names.len());
+        for names in names.chunks(PATIENCE) {
+            interrupt::check()?;
+            let entry = |name: &Name| self.inner.inode(name.inode).map(|inode| inode.entry(&name.name));
+            let read = names.iter().map(entry).collect::<io::Result<Vec<Entry>>>();
+            entries.append(&mut read.map_err(|cause| failed(path, &cause))?);
+        }
+        Ok(entries)
     }
 
     fn entry(&self, path: &str) -> Result<Option<Entry>> {

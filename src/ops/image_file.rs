@@ -71,7 +71,7 @@ fn unreadable(part: &Part) -> Error {
     };
     Error::new(format!("cannot read files in {}", part.describe()))
         .caused_by(holds)
-        .hint("files are read from FAT, ext2, ext3, ext4 and squashfs")
+        .hint("files are read from FAT, ext2, ext3, ext4, erofs and squashfs")
 }
 
 /// One line of a listing.

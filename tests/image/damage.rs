@@ -210,7 +210,7 @@ fn a_table_whose_partitions_are_cut_off() {
         &["ls", "pi.img", "1:"],
         1,
         "error: cannot read files in partition 1\n  caused by: it holds no filesystem that bimg knows\n\n\
-         hint: files are read from FAT, ext2, ext3, ext4 and squashfs\n",
+         hint: files are read from FAT, ext2, ext3, ext4, erofs and squashfs\n",
     );
 }
 

@@ -263,7 +263,7 @@ fn refusals() {
         &["ls", "zero.img", ":"],
         1,
         "error: cannot read files in the image\n  caused by: it holds no filesystem that bimg knows\n\n\
-         hint: files are read from FAT, ext2, ext3, ext4 and squashfs\n",
+         hint: files are read from FAT, ext2, ext3, ext4, erofs and squashfs\n",
     );
     project.shell("mkdir out");
     refused(

@@ -131,7 +131,7 @@ fn places_that_are_none() {
         &["ls", "xfs.img", ":"],
         1,
         "error: cannot read files in the image\n  caused by: it holds XFS\n\n\
-         hint: files are read from FAT, ext2, ext3, ext4 and squashfs\n",
+         hint: files are read from FAT, ext2, ext3, ext4, erofs and squashfs\n",
     );
     let checks = run(&project, &["verify", "xfs.img"]).stdout;
     assert!(checks.contains("\nthe image, XFS: not checked (bimg cannot read it)\n"), "{checks}");

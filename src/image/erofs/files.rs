@@ -2,14 +2,13 @@
 
 use std::io::{self, Read};
 
-use super::super::inodes::{Inode, Inodes, Name, Runs};
+use super::super::inodes::{self, Inode, Inodes, Name, Runs};
 use super::super::read::{le16, le64};
-use super::super::volume;
 use super::packed::Packed;
 use super::{Erofs, Layout, Place, bad};
 
 /// Bytes of a directory that are read.
-const MAX_DIRECTORY: u64 = 256 << 20;
+const MAX_DIRECTORY: u64 = 64 << 20;
 /// Bytes that a name takes before its own.
 const DIRENT: usize = 12;
 
@@ -54,7 +53,7 @@ impl Inodes for Erofs {
                     return Err(bad("a name has no sensible length"));
                 }
                 if name != b"." && name != b".." {
-                    names.push(Name { name: volume::name(name), inode: le64(block, at) });
+                    inodes::push(&mut names, name, le64(block, at))?;
                 }
             }
         }

@@ -206,13 +206,13 @@ impl<'a> Packed<'a> {
 
     /// What is not compressed lies in one block, from its first byte on or turned round.
     fn plain(&self, mut bytes: Vec<u8>, start: u64, len: u64) -> io::Result<Vec<u8>> {
-        if len > bytes.len() as u64 {
-            return Err(bad("an extent is longer than its block"));
-        }
         if self.advice & INTERLACED != 0 {
             bytes.truncate(self.volume.block() as usize);
             let turn = (start % self.volume.block()) as usize;
             bytes.rotate_left(turn);
+        }
+        if len > bytes.len() as u64 {
+            return Err(bad("an extent is longer than its block"));
         }
         bytes.truncate(len as usize);
         Ok(bytes)

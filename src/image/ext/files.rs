@@ -10,9 +10,9 @@ use std::io::{self, Cursor, Read};
 
 use mkext4::csum::{crc32c_raw, superblock};
 
-use super::super::inodes::{ByInode, Inode, Inodes, Name};
+use super::super::inodes::{self, ByInode, Inode, Inodes, Name};
 use super::super::read::{ReadAt, Source, le16, le32};
-use super::super::volume::{self, Kind};
+use super::super::volume::Kind;
 use super::map::{self, Map};
 use super::{Ext, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN, bad};
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ const OLD_INODE: usize = 128;
 /// Before the attributes of an inode.
 const ATTRIBUTES: u32 = 0xEA02_0000;
 /// Bytes of a directory that are read.
-const MAX_DIRECTORY: u64 = 256 << 20;
+const MAX_DIRECTORY: u64 = 64 << 20;
 const ROOT: u64 = 2;
 
 /// An ext filesystem for reading.
@@ -209,7 +209,7 @@ impl Files {
             let name = name.ok_or_else(|| bad("a name is longer than its place"))?;
             at += len;
             if inode != 0 && !name.is_empty() && name != b"." && name != b".." {
-                names.push(Name { name: volume::name(name), inode: inode.into() });
+                inodes::push(names, name, inode.into())?;
             }
         }
         Ok(())

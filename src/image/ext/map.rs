@@ -81,8 +81,11 @@ impl Finder<'_> {
     /// In a tree of extents.
     fn extent(&self, root: &[u8], wanted: u64) -> io::Result<Found> {
         let mut node = root.to_vec();
-        // Where the next entry begins, of this node or of one above.
-        let mut end = u64::MAX;
+        // Where the next entry begins, of this node or of one above; blocks are counted with 32 bits.
+        let mut end = 1 << 32;
+        if wanted >= end {
+            return Err(bad("a file is longer than its map"));
+        }
         let mut level = le16(&node, 6);
         if level > DEPTH {
             return Err(bad("a tree of extents is too deep"));

@@ -283,6 +283,10 @@ fn what_is_broken_is_told() {
     let source: Source = Arc::new(std::fs::read(made(dir.path(), &blocks, "24M")).unwrap());
     let ext = Ext::read(&source).unwrap().unwrap();
     let find = |block| map::Map::new(&[0; 60], false).find(&source, &ext, block);
+    let none = [&[0x0A, 0xF3, 0, 0, 4][..], &[0; 55]].concat();
+    let extent = |block| map::Map::new(&none, true).find(&source, &ext, block);
+    assert_eq!(extent((1 << 32) - 7).unwrap(), (None, 7));
+    assert_eq!(extent(1 << 32).unwrap_err().to_string(), "a file is longer than its map");
     assert_eq!(find(12 + 256 + 65_536 - 5).unwrap(), (None, 5));
     assert_eq!(find(1 << 40).unwrap_err().to_string(), "a file is longer than its map");
     // A directory below itself, entries that do not fit, a changed inode.

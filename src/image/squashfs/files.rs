@@ -2,13 +2,11 @@
 
 use std::io::{self, Read};
 
-use super::super::inodes::{Inode, Inodes, Name};
+use super::super::inodes::{self, Inode, Inodes, Name};
 use super::super::read::{le16, le32, le64};
-use super::super::volume::{self, Kind};
+use super::super::volume::Kind;
 use super::{Squash, Stream, bad};
 
-/// Names in a directory that are read.
-const MAX_NAMES: usize = 1 << 20;
 /// Names that even a tiny filesystem may hold.
 const FEW_NAMES: u64 = 1 << 14;
 /// Names behind one header.
@@ -130,7 +128,7 @@ impl Inodes for Squash {
             take(12)?;
             let head = stream.array::<12>(self)?;
             let (count, block) = (le32(&head, 0), u64::from(le32(&head, 4)) << 16);
-            if count >= MAX_RUN || names.len() > MAX_NAMES {
+            if count >= MAX_RUN {
                 return Err(bad("a directory has more names than it may have"));
             }
             for _ in 0..=count {
@@ -143,7 +141,7 @@ impl Inodes for Squash {
                 more = take(u32::from(len) + 1)? > 0;
                 let mut name = vec![0; usize::from(len) + 1];
                 stream.read(self, &mut name)?;
-                names.push(Name { name: volume::name(&name), inode: block | u64::from(le16(&entry, 0)) });
+                inodes::push(&mut names, &name, block | u64::from(le16(&entry, 0)))?;
             }
         }
         Ok(names)

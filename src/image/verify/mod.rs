@@ -18,8 +18,10 @@ use super::volume::{self, Kind, Volume};
 use super::{Finding, Image, Part, Severity};
 use crate::error::Result;
 
-/// Files that are read come to at most so many times the size of their partition.
-const EXPANDS: u64 = 16;
+/// Of a file at most so many times the size of its partition is read, of all files together 16 times as much; small
+/// partitions count as having this size.
+const EXPANDS: u64 = 4;
+const LEAST: u64 = 4 << 20;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,8 +108,9 @@ fn filesystem(image: &Image, part: &Part, volumes: &Volumes) -> Result<Check> {
     }
     let (mut how, mut unread) = (Vec::new(), None);
     if let Some(volume) = volumes.of(part.number) {
-        how.push("read");
-        findings.extend(read_all(volume, room)?);
+        let (found, is_whole) = read_all(volume, room)?;
+        how.push(if is_whole { "read" } else { "read but for what is many times larger than its partition" });
+        findings.extend(found);
     } else if let Err(error) = image.volume(part) {
         if error.is_unsupported() {
             unread = Some(error.chain().last().unwrap_or_default().to_string());
@@ -136,15 +139,17 @@ fn filesystem(image: &Image, part: &Part, volumes: &Volumes) -> Result<Check> {
     Ok(Check::done(what, how.join(", "), findings))
 }
 
-/// Reads every directory and file: what is out of place, and what does not unpack, shows as an error.
-fn read_all(volume: &dyn Volume, room: u64) -> Result<Vec<Finding>> {
+/// Reads every directory and file: what is out of place, and what does not unpack, shows as an error. Whether all of
+/// them were read whole: files that are all holes, or one block many times, may have no end.
+fn read_all(volume: &dyn Volume, room: u64) -> Result<(Vec<Finding>, bool)> {
     let mut findings = Vec::new();
-    // Files that are all holes, or one block many times, have no end: of them the first bytes must do.
-    let mut left = room.saturating_mul(EXPANDS);
+    let most = room.max(LEAST).saturating_mul(EXPANDS);
+    let (mut left, mut is_whole) = (most.saturating_mul(16), true);
     let walked = volume::walk(volume, "", &mut |path, entry| {
         let result = match entry.kind {
             Kind::File => {
-                let len = entry.size.min(left).max(1);
+                let len = entry.size.min(most).min(left).max(1);
+                is_whole &= len >= entry.size;
                 left = left.saturating_sub(len);
                 read(volume, path, len)
             }
@@ -160,7 +165,7 @@ fn read_all(volume: &dyn Volume, room: u64) -> Result<Vec<Finding>> {
     });
     crate::interrupt::check()?;
     findings.extend(walked.err().map(|error| Finding::error(error.one_line())));
-    Ok(findings)
+    Ok((findings, is_whole))
 }
 
 /// Reads a file's first `len` bytes.

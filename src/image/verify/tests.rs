@@ -52,7 +52,7 @@ fn a_chain_that_leads_nowhere_is_found_by_reading() {
     let at = (fat.fat_start + 2 * 2) as usize;
     bytes[at..at + 2].copy_from_slice(&0u16.to_le_bytes());
     let volume = crate::image::fat::FatVolume::open(Arc::new(bytes)).unwrap().unwrap();
-    let said: Vec<String> = read_all(&volume, u64::MAX).unwrap().iter().map(ToString::to_string).collect();
+    let said: Vec<String> = read_all(&volume, u64::MAX).unwrap().0.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
         ["error: cannot read `/a` in the image: its chain of clusters leads to 0, which is no cluster"]
@@ -99,4 +99,15 @@ fn data_that_does_not_unpack_is_found_behind_the_first_block() {
     std::fs::write(&disk, bytes).unwrap();
     let found: Vec<String> = check().findings.iter().map(ToString::to_string).collect();
     assert_eq!(found, ["error: cannot read `/file` in the image: a block is larger than it may be"]);
+    // A file without end takes nothing from those behind it.
+    std::fs::File::create(tree.join("endless")).unwrap().set_len(1 << 30).unwrap();
+    std::fs::remove_file(&disk).unwrap();
+    let make = Cmd::new("mksquashfs").arg(&tree).arg(&disk).args(["-quiet", "-no-progress"]);
+    make.check().unwrap();
+    assert_eq!(check().note, "read but for what is many times larger than its partition");
+    let mut bytes = std::fs::read(&disk).unwrap();
+    let inodes = u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize;
+    bytes[96 + (inodes - 96) / 4 * 3..][..64].fill(0xFF);
+    std::fs::write(&disk, bytes).unwrap();
+    assert_eq!(check().verdict, Verdict::Bad);
 }
