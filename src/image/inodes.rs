@@ -18,6 +18,10 @@ const PATIENCE: usize = 4096;
 /// Longest target of a symbolic link.
 const MAX_TARGET: u64 = 4096;
 
+pub(super) fn bad(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
 /// What is needed of an inode, and where its data is.
 #[derive(Debug, Clone)]
 pub struct Inode<D> {
@@ -57,11 +61,24 @@ pub struct Name {
     pub inode: u64,
 }
 
+/// What an inode is, by the type in the upper bits of its mode.
+pub(super) fn kind_of(mode: u32) -> io::Result<Kind> {
+    Ok(match mode >> 12 {
+        0o01 => Kind::Fifo,
+        0o02 => Kind::CharDevice,
+        0o04 => Kind::Directory,
+        0o06 => Kind::BlockDevice,
+        0o10 => Kind::File,
+        0o12 => Kind::Symlink,
+        0o14 => Kind::Socket,
+        _ => return Err(bad("it has an inode of an unknown kind")),
+    })
+}
+
 /// Adds a name; an error when there are more than a directory may have.
 pub(super) fn push(names: &mut Vec<Name>, name: &[u8], inode: u64) -> io::Result<()> {
     if names.len() >= MAX_NAMES {
-        let what = "a directory has more names than it may have";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        return Err(bad("a directory has more names than it may have"));
     }
     names.push(Name { name: volume::name(name), inode });
     Ok(())
@@ -130,7 +147,7 @@ impl<F: Inodes> ByInode<F> {
             number = name.inode;
             // A directory has one name; one that holds itself goes on for ever.
             if above.contains(&number) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "its directories lead in circles"));
+                return Err(bad("its directories lead in circles"));
             }
             above.push(number);
             found = self.inner.inode(number)?;
@@ -230,7 +247,7 @@ impl<G: FnMut(u64) -> io::Result<Run>> Read for Runs<'_, G> {
         let (Run::Data(_, len) | Run::Zeros(len)) = self.current;
         let n = len.min(self.size - self.at).min(buffer.len() as u64);
         if n == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a run of data is empty"));
+            return Err(bad("a run of data is empty"));
         }
         let to = &mut buffer[..n as usize];
         self.current = match self.current {
@@ -240,8 +257,7 @@ impl<G: FnMut(u64) -> io::Result<Run>> Read for Runs<'_, G> {
             }
             Run::Data(place, len) => {
                 if place.checked_add(n).is_none_or(|end| end > self.volume.len()) {
-                    let what = "it points behind the end of the filesystem";
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                    return Err(bad("it points behind the end of the filesystem"));
                 }
                 self.volume.read_exact_at(place, to)?;
                 Run::Data(place + n, len - n)

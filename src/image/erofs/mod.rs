@@ -10,9 +10,8 @@ mod packed;
 
 use std::io;
 
-use super::inodes::{ByInode, Inode, Run};
+use super::inodes::{self, ByInode, Inode, Run, bad};
 use super::read::{ReadAt, Source, le16, le32, le64};
-use super::volume::Kind;
 use crate::error::{Error, Result};
 use crate::fsx;
 
@@ -28,10 +27,6 @@ const LZ4_0PADDING: u32 = 0x1;
 const KNOWN: u32 = 0x7F;
 /// Stands for a hole in place of a block.
 const HOLE: u32 = u32::MAX;
-
-fn bad(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
 
 /// What is right in itself, but cannot be read here.
 fn unsupported(why: &str) -> io::Error {
@@ -152,16 +147,7 @@ impl Erofs {
             _ => return Err(bad("it has an inode of an unknown layout")),
         };
         let mode = u32::from(le16(&it, 4));
-        let kind = match mode >> 12 {
-            0o01 => Kind::Fifo,
-            0o02 => Kind::CharDevice,
-            0o04 => Kind::Directory,
-            0o06 => Kind::BlockDevice,
-            0o10 => Kind::File,
-            0o12 => Kind::Symlink,
-            0o14 => Kind::Socket,
-            _ => return Err(bad("it has an inode of an unknown kind")),
-        };
+        let kind = inodes::kind_of(mode)?;
         let attributes = match u64::from(le16(&it, 2)) {
             0 => 0,
             words => 12 + (words - 1) * 4,

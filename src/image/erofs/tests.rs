@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::exec::Cmd;
 use crate::image::Random;
-use crate::image::volume::{self, Volume};
+use crate::image::volume::{self, Kind, Volume};
 
 /// Text that packs well, but not into nothing.
 fn text(lines: u32) -> Vec<u8> {

@@ -226,16 +226,7 @@ impl Inodes for Files {
     fn inode(&self, number: u64) -> io::Result<Inode<Data>> {
         let raw = self.raw(number)?;
         let mode = u32::from(le16(&raw, 0));
-        let kind = match mode >> 12 {
-            0o01 => Kind::Fifo,
-            0o02 => Kind::CharDevice,
-            0o04 => Kind::Directory,
-            0o06 => Kind::BlockDevice,
-            0o10 => Kind::File,
-            0o12 => Kind::Symlink,
-            0o14 => Kind::Socket,
-            _ => return Err(bad("it has an inode of an unknown kind")),
-        };
+        let kind = inodes::kind_of(mode)?;
         let flags = le32(&raw, 0x20);
         let is_wide =
             kind == Kind::File || kind == Kind::Directory && self.ext.incompat & INCOMPAT_LARGE_DIR != 0;

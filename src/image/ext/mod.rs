@@ -13,13 +13,10 @@ use std::ops::Range;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::inodes::bad;
 use super::read::{ReadAt, bytes, le16, le32, text};
 
 pub use files::ExtVolume;
-
-fn bad(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
 
 /// Where the superblock is.
 pub const SUPERBLOCK: u64 = 1024;

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use super::inodes::ByInode;
+use super::inodes::{ByInode, bad};
 use super::read::{ReadAt, Source, le16, le32, le64};
 use crate::error::{Error, Result};
 use crate::fsx;
@@ -29,10 +29,6 @@ const PLAIN: u16 = 1 << 15;
 const MEMORY: u64 = 64 << 20;
 /// Blocks of metadata that are kept unpacked.
 const KEPT: usize = 64;
-
-fn bad(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
 
 /// How blocks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
