@@ -9,6 +9,8 @@ use super::volume::{self, Entry, Kind, Volume, failed};
 use crate::error::Result;
 use crate::interrupt;
 
+/// Bytes of a directory that are read.
+const MAX_DIRECTORY: u64 = 64 << 20;
 /// Names in a directory that are read.
 const MAX_NAMES: usize = 1 << 20;
 /// Names of directories that are kept.
@@ -73,6 +75,16 @@ pub(super) fn kind_of(mode: u32) -> io::Result<Kind> {
         0o14 => Kind::Socket,
         _ => return Err(bad("it has an inode of an unknown kind")),
     })
+}
+
+/// The bytes of a directory of `size`; it cannot have more than its filesystem.
+pub(super) fn listing(mut data: impl Read, size: u64, filesystem: u64) -> io::Result<Vec<u8>> {
+    if size > MAX_DIRECTORY.min(filesystem) {
+        return Err(bad("a directory is larger than it may be"));
+    }
+    let mut bytes = Vec::new();
+    data.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Adds a name; an error when there are more than a directory may have.

@@ -11,7 +11,7 @@ use super::probe::{self, Content};
 use super::read::{Disk, ReadAt, Source, Window};
 use super::squashfs::SquashVolume;
 use super::table::{self, Partition, Table};
-use super::volume::Volume;
+use super::volume::{self, Volume};
 use crate::error::{Error, Result, nearest};
 use crate::fsx;
 
@@ -94,9 +94,8 @@ impl Image {
         let source = self.bytes(part);
         let in_part =
             |error: Error| error.context(format!("cannot open the filesystem of {}", part.describe()));
-        let fat = FatVolume::open(source.clone()).map_err(|cause| {
-            in_part(Error::new("cannot read the filesystem").caused_by(fsx::describe(&cause)))
-        })?;
+        let fat = FatVolume::open(source.clone())
+            .map_err(|cause| in_part(volume::unreadable(fsx::describe(&cause))))?;
         if let Some(fat) = fat {
             return Ok(Some(Box::new(fat)));
         }

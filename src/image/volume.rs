@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use serde::Serialize;
 
+use super::read::{ReadAt, Source};
 use crate::error::{Error, Result};
 use crate::fsx;
 
@@ -105,6 +106,20 @@ pub trait Volume {
 /// The outer line of a failure to read something in a filesystem.
 pub fn cannot_read(path: &str) -> Error {
     Error::new(format!("cannot read `/{}` in the image", path.escape_debug()))
+}
+
+/// The error of a filesystem that cannot be opened.
+pub fn unreadable(cause: impl std::fmt::Display) -> Error {
+    Error::new("cannot read the filesystem").caused_by(cause)
+}
+
+/// Fails when a filesystem of `size` bytes is not all there.
+pub fn check_size(size: u64, source: &Source) -> Result<()> {
+    if size > source.len() {
+        let len = source.len();
+        return Err(unreadable(format!("it has {size} bytes by its own account, but there are only {len}")));
+    }
+    Ok(())
 }
 
 /// The error of a path whose inode or data cannot be read.

@@ -7,8 +7,6 @@ use super::super::read::{le16, le64};
 use super::packed::Packed;
 use super::{Erofs, Layout, Place, bad};
 
-/// Bytes of a directory that are read.
-const MAX_DIRECTORY: u64 = 64 << 20;
 /// Bytes that a name takes before its own.
 const DIRENT: usize = 12;
 
@@ -31,11 +29,7 @@ impl Inodes for Erofs {
     }
 
     fn names(&self, directory: &Inode<Place>) -> io::Result<Vec<Name>> {
-        if directory.size > MAX_DIRECTORY.min(self.size) {
-            return Err(bad("a directory is larger than it may be"));
-        }
-        let mut bytes = Vec::new();
-        self.flat(directory.size, directory.data).read_to_end(&mut bytes)?;
+        let bytes = inodes::listing(self.flat(directory.size, directory.data), directory.size, self.size)?;
         let mut names = Vec::new();
         for block in bytes.chunks(self.block() as usize) {
             let first = usize::from(le16(block, 8));

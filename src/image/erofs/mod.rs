@@ -12,7 +12,8 @@ use std::io;
 
 use super::inodes::{self, ByInode, Inode, Run, bad};
 use super::read::{ReadAt, Source, le16, le32, le64};
-use crate::error::{Error, Result};
+use super::volume::{self, unreadable};
+use crate::error::Result;
 use crate::fsx;
 
 /// Where the superblock is, and how much of it is read.
@@ -79,32 +80,25 @@ enum Layout {
 impl ErofsVolume {
     /// Of a partition that holds one; `None` for any other.
     pub fn open(source: Source) -> Result<Option<Self>> {
-        let failed =
-            |cause: &dyn std::fmt::Display| Error::new("cannot read the filesystem").caused_by(cause);
         let sb = source
             .read_some_at(SUPERBLOCK, SUPERBLOCK_LEN)
-            .map_err(|cause| failed(&fsx::describe(&cause)))?;
+            .map_err(|cause| unreadable(fsx::describe(&cause)))?;
         if sb.len() < SUPERBLOCK_LEN || le32(&sb, 0) != MAGIC {
             return Ok(None);
         }
         let (features, block_bits) = (le32(&sb, 80), u32::from(sb[12]));
         if features & !KNOWN != 0 {
             let what = format!("it has features that bimg does not know: {:#x}", features & !KNOWN);
-            return Err(failed(&what).unsupported());
+            return Err(unreadable(what).unsupported());
         }
         if sb[90] != 0 {
-            return Err(failed(&"its directories have blocks of their own size").unsupported());
+            return Err(unreadable("its directories have blocks of their own size").unsupported());
         }
         if !(9..=16).contains(&block_bits) {
-            return Err(failed(&format!("its blocks have 2^{block_bits} bytes")));
+            return Err(unreadable(format!("its blocks have 2^{block_bits} bytes")));
         }
         let size = u64::from(le32(&sb, 36)) << block_bits;
-        if size > source.len() {
-            return Err(failed(&format!(
-                "it has {size} bytes by its own account, but there are only {}",
-                source.len()
-            )));
-        }
+        volume::check_size(size, &source)?;
         Ok(Some(ByInode::new(Erofs {
             source,
             block_bits,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::error::Error;
 use crate::exec::Cmd;
 use crate::image::Random;
 use crate::image::volume::{self, Kind, Volume};

@@ -12,10 +12,10 @@ use mkext4::csum::{crc32c_raw, superblock};
 
 use super::super::inodes::{self, ByInode, Inode, Inodes, Name};
 use super::super::read::{ReadAt, Source, le16, le32};
-use super::super::volume::Kind;
+use super::super::volume::{self, Kind, unreadable};
 use super::map::{self, Map};
 use super::{Ext, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN, bad};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fsx;
 
 /// Features that change what lies where, and are understood or do not matter to files: all up to casefold.
@@ -36,8 +36,6 @@ const MAP_LEN: usize = 60;
 const OLD_INODE: usize = 128;
 /// Before the attributes of an inode.
 const ATTRIBUTES: u32 = 0xEA02_0000;
-/// Bytes of a directory that are read.
-const MAX_DIRECTORY: u64 = 64 << 20;
 const ROOT: u64 = 2;
 
 /// An ext filesystem for reading.
@@ -66,26 +64,18 @@ pub enum Data {
 impl ExtVolume {
     /// Of a partition that holds one; `None` for any other.
     pub fn open(source: &Source) -> Result<Option<Self>> {
-        let failed =
-            |cause: &dyn std::fmt::Display| Error::new("cannot read the filesystem").caused_by(cause);
         let sb = source.read_some_at(SUPERBLOCK, SUPERBLOCK_LEN);
-        let sb = sb.map_err(|cause| failed(&fsx::describe(&cause)))?;
+        let sb = sb.map_err(|cause| unreadable(fsx::describe(&cause)))?;
         let Some(ext) = Ext::parse(&sb) else { return Ok(None) };
-        if ext.size() > source.len() {
-            return Err(failed(&format!(
-                "it has {} bytes by its own account, but there are only {}",
-                ext.size(),
-                source.len()
-            )));
-        }
+        volume::check_size(ext.size(), source)?;
         if ext.incompat & !KNOWN != 0 {
             let what = format!("it has features that bimg does not know: {:#x}", ext.incompat & !KNOWN);
-            return Err(failed(&what).unsupported());
+            return Err(unreadable(what).unsupported());
         }
         let mut seed = None;
         if ext.ro_compat & RO_METADATA_SUMS != 0 {
             if superblock(&sb) != le32(&sb, CHECKSUM) {
-                return Err(failed(&"its superblock has a wrong checksum"));
+                return Err(unreadable("its superblock has a wrong checksum"));
             }
             let has_seed = ext.incompat & INCOMPAT_CHECKSUM_SEED != 0;
             seed = Some(if has_seed { le32(&sb, 0x270) } else { crc32c_raw(u32::MAX, &sb[0x68..0x78]) });
@@ -93,8 +83,8 @@ impl ExtVolume {
         let files = Files { source: source.clone(), ext, seed, group: Cell::new(None) };
         match files.inode(ROOT) {
             Ok(root) if root.kind == Kind::Directory => Ok(Some(ByInode::new(files))),
-            Ok(_) => Err(failed(&"its root is no directory")),
-            Err(cause) => Err(failed(&fsx::describe(&cause))),
+            Ok(_) => Err(unreadable("its root is no directory")),
+            Err(cause) => Err(unreadable(fsx::describe(&cause))),
         }
     }
 }
@@ -272,11 +262,8 @@ impl Inodes for Files {
                 Self::entries(rest, &mut names)?;
             }
             Data::Blocks(map) => {
-                if directory.size > MAX_DIRECTORY.min(self.ext.size()) {
-                    return Err(bad("a directory is larger than it may be"));
-                }
-                let mut bytes = Vec::new();
-                map::data(&self.source, &self.ext, *map, directory.size).read_to_end(&mut bytes)?;
+                let data = map::data(&self.source, &self.ext, *map, directory.size);
+                let bytes = inodes::listing(data, directory.size, self.ext.size())?;
                 for block in bytes.chunks(self.ext.block as usize) {
                     Self::entries(block, &mut names)?;
                 }

@@ -14,7 +14,8 @@ use std::rc::Rc;
 
 use super::inodes::{ByInode, bad};
 use super::read::{ReadAt, Source, le16, le32, le64};
-use crate::error::{Error, Result};
+use super::volume::{self, unreadable};
+use crate::error::Result;
 use crate::fsx;
 
 const SUPERBLOCK: usize = 96;
@@ -111,28 +112,21 @@ struct Block {
 impl SquashVolume {
     /// Of a partition that holds one; `None` for any other.
     pub fn open(source: Source) -> Result<Option<Self>> {
-        let failed =
-            |cause: &dyn std::fmt::Display| Error::new("cannot read the filesystem").caused_by(cause);
-        let sb = source.read_some_at(0, SUPERBLOCK).map_err(|cause| failed(&fsx::describe(&cause)))?;
+        let sb = source.read_some_at(0, SUPERBLOCK).map_err(|cause| unreadable(fsx::describe(&cause)))?;
         if sb.len() < SUPERBLOCK || !sb.starts_with(MAGIC) {
             return Ok(None);
         }
         if le16(&sb, 28) != 4 {
-            return Err(failed(&format!("it is SquashFS {}.{}, not 4", le16(&sb, 28), le16(&sb, 30))));
+            return Err(unreadable(format!("it is SquashFS {}.{}, not 4", le16(&sb, 28), le16(&sb, 30))));
         }
         let compressor = Compressor::of(le16(&sb, 20)).map_err(|name| {
-            failed(&format!("it is compressed with {name}, which bimg does not unpack")).unsupported()
+            unreadable(format!("it is compressed with {name}, which bimg does not unpack")).unsupported()
         })?;
         let (block, used) = (le32(&sb, 12), le64(&sb, 40));
         if !block.is_power_of_two() || !(4096..=MAX_BLOCK).contains(&block) {
-            return Err(failed(&format!("its blocks have {block} bytes")));
+            return Err(unreadable(format!("its blocks have {block} bytes")));
         }
-        if used > source.len() {
-            return Err(failed(&format!(
-                "it has {used} bytes by its own account, but there are only {}",
-                source.len()
-            )));
-        }
+        volume::check_size(used, &source)?;
         Ok(Some(ByInode::new(Squash {
             source,
             compressor,
