@@ -154,6 +154,12 @@ impl Error {
         if self.exit() == Exit::Interrupted { self } else { self.caused_by(format!("declared at {origin}")) }
     }
 
+    /// Adds which part of the whole failed. An interruption is no fault of the part that it came upon.
+    #[must_use]
+    pub fn in_part(self, message: impl Into<String>) -> Self {
+        if self.exit() == Exit::Interrupted { self } else { self.context(message) }
+    }
+
     /// What to do about it. The innermost hint wins: it knows most.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -236,14 +236,15 @@ impl Part<'_> {
     /// Makes it ready to be written.
     fn prepare(&mut self) -> Result<&mut Self> {
         if let Body::Filesystem(planned, _) = &mut self.body {
-            planned.prepare().context(|| format!("cannot fill {}", self.what))?;
+            planned.prepare().map_err(|error| error.in_part(format!("cannot fill {}", self.what)))?;
         }
         Ok(self)
     }
 
     fn write(&mut self, image: &mut Image<'_>) -> Result<()> {
         let what = &self.what;
-        self.body.write(&mut image.partition(self.start)).context(|| format!("cannot write {what}"))
+        let written = self.body.write(&mut image.partition(self.start));
+        written.map_err(|error| error.in_part(format!("cannot write {what}")))
     }
 }
 
@@ -404,7 +405,7 @@ fn partition_parts<'a>(
             let planned = kind
                 .format()
                 .plan(&Request { tree, label, seed, scratch }, placed.size)
-                .context(|| format!("cannot fill {what}"))?;
+                .map_err(|error| error.in_part(format!("cannot fill {what}")))?;
             part(0, Body::Filesystem(planned, &partition.name));
         }
     }
