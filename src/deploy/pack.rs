@@ -1,5 +1,6 @@
 //! Files as a packed tar into a pipe: zstd where the board has it, else gzip, and better where the network is slow.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ChildStdin;
@@ -211,17 +212,41 @@ impl<W: Write> Write for Packer<'_, W> {
     }
 }
 
+/// Where a tar is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// On the root filesystem: several tars at once, in one place.
+    Root,
+    /// On the boot partition, alone.
+    Boot,
+}
+
+impl Half {
+    /// Mode of a file: on FAT what it shows anyway, so that nothing has to be changed there.
+    fn mode(self, own: u32) -> u32 {
+        if self == Half::Boot { 0o755 } else { own }
+    }
+
+    /// The directories that a tar names before its files. GNU tar makes those that it misses, and then cannot open a file when
+    /// another tar has made one of them first.
+    fn directories<'a>(self, entries: &[&'a Entry]) -> BTreeSet<&'a Path> {
+        let sent = entries.iter().filter(|_| self == Half::Root);
+        let above = sent.flat_map(|entry| Path::new(&entry.path).ancestors().skip(1));
+        above.filter(|dir| !dir.as_os_str().is_empty()).collect()
+    }
+}
+
 /// A packed tar of files, and of a few made here, into a pipe; why that takes no more, if so.
 pub fn pack(
     entries: &[&Entry],
     made: &[(&str, String)],
     name: impl Fn(&str) -> String,
-    mode: Option<u32>,
+    half: Half,
     out: &mut ChildStdin,
     count: &Count<'_>,
 ) -> Result<Option<io::Error>> {
     let mut packer = Packer::new(out, count).map_err(|cause| cannot_send(&cause))?;
-    let archived = archive(entries, made, name, mode, count.epoch, &mut packer);
+    let archived = archive(entries, made, name, half, count.epoch, &mut packer);
     interrupt::check()?;
     if packer.wire.failure.is_none() {
         archived?;
@@ -233,24 +258,32 @@ fn archive(
     entries: &[&Entry],
     made: &[(&str, String)],
     name: impl Fn(&str) -> String,
-    mode: Option<u32>,
+    half: Half,
     epoch: i64,
     packer: &mut Packer<'_, impl Write>,
 ) -> Result<()> {
+    let header = |kind: tar::EntryType, size: u64, mode: u32| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(epoch.max(1).cast_unsigned());
+        header
+    };
     let mut builder = tar::Builder::new(packer);
+    for dir in half.directories(entries) {
+        let mut header = header(tar::EntryType::Directory, 0, 0o755);
+        builder.append_data(&mut header, dir, io::empty()).map_err(|cause| cannot_send(&cause))?;
+    }
     let mut append =
         |path: &str, size: u64, mode: u32, packed: Option<&Path>, content: &Content| -> Result<()> {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(tar::EntryType::Regular);
-            header.set_size(size);
-            header.set_mode(mode);
-            header.set_uid(0);
-            header.set_gid(0);
-            header.set_mtime(epoch.max(1).cast_unsigned());
             let failed = |cause: io::Error| {
                 Error::new(format!("cannot send `{path}`")).caused_by(fsx::describe(&cause))
             };
             // The header, and the name before it where it is long; the content goes straight into a block.
+            let mut header = header(tar::EntryType::Regular, size, half.mode(mode));
             builder.append_data(&mut header, path, io::empty()).map_err(failed)?;
             let packer = builder.get_mut();
             if let Some(packed) = packed
@@ -263,10 +296,10 @@ fn archive(
     for entry in entries {
         let Some(content) = entry.content.as_ref() else { continue };
         let own = if entry.path == "init" { 0o755 } else { 0o644 };
-        append(&name(&entry.path), entry.size, mode.unwrap_or(own), entry.packed.as_deref(), content)?;
+        append(&name(&entry.path), entry.size, own, entry.packed.as_deref(), content)?;
     }
     for (path, text) in made {
-        append(path, text.len() as u64, mode.unwrap_or(0o644), None, &text.as_str().into())?;
+        append(path, text.len() as u64, 0o644, None, &text.as_str().into())?;
     }
     builder.into_inner().and_then(Write::flush).map_err(|cause| cannot_send(&cause))
 }
@@ -274,7 +307,36 @@ fn archive(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
     use crate::exec::Cmd;
+    use crate::progress::Silent;
+
+    #[test]
+    fn several_tars_go_to_one_place_at_once() {
+        let entries = [1, 2, 3].map(|number| Entry {
+            path: format!("modules/6.12.0/kernel/net/{number}.ko"),
+            content: Some("a module".into()),
+            packed: None,
+            sha256: Digest::of(b"a module"),
+            size: 8,
+        });
+        let dir = tempfile::tempdir().unwrap();
+        for (number, entry) in entries.iter().enumerate() {
+            let count = Count::new(8, "deploy", 0, Packing::Gzip, &Silent);
+            let mut packer = Packer::new(Vec::new(), &count).unwrap();
+            archive(&[entry], &[], str::to_string, Half::Root, 0, &mut packer).unwrap();
+            std::fs::write(dir.path().join(format!("{number}.gz")), packer.wire.out).unwrap();
+        }
+        let listed = Cmd::new("tar").arg("-tzf").arg(dir.path().join("0.gz")).check().unwrap().text();
+        let dirs = "modules\nmodules/6.12.0\nmodules/6.12.0/kernel\nmodules/6.12.0/kernel/net\n";
+        assert_eq!(listed, format!("{dirs}modules/6.12.0/kernel/net/1.ko\n"));
+        // Without them one of a dozen fails.
+        let script = "cd \"$1\" && for i in $(seq 50); do rm -rf to && mkdir to
+             for tar in 0 1 2; do tar -xzf $tar.gz -C to || echo failed >failed & done; wait; done
+             test ! -e failed && find to -type f | wc -l";
+        let there = Cmd::new("sh").args(["-c", script, "sh"]).arg(dir.path()).check().unwrap();
+        assert_eq!(there.text().trim(), "3");
+    }
 
     #[test]
     fn its_own_program_unpacks_it() {

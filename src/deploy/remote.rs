@@ -13,6 +13,8 @@ use crate::ssh::{Host, Options, Script, Session, Staying};
 const PRELUDE: &str = include_str!("remote/prelude.sh");
 /// Status by which a script says that its last words on stderr are the reason.
 const DIED: i32 = 9;
+/// The last words of GNU tar, whatever it failed for.
+const TAR_ENDS: &str = ": Exiting with failure status due to previous errors";
 
 /// How to get to a board.
 #[derive(Clone, Copy)]
@@ -141,10 +143,10 @@ impl Remote {
                 Some((words, hint)) => (words, Some(hint)),
                 None => (words.as_str(), None),
             };
-            // What a program said before is why.
+            // What a program said before is why; GNU tar then adds that it said something.
             let (before, last) = words.rsplit_once('\n').unwrap_or(("", words));
-            let error = error.caused_by(last);
-            let error = if before.is_empty() { error } else { error.caused_by(tail(before, 1)) };
+            let why = before.lines().rfind(|line| !line.ends_with(TAR_ENDS));
+            let error = why.into_iter().fold(error.caused_by(last), Error::caused_by);
             match hint {
                 Some(hint) => error.hint(hint),
                 None => error,

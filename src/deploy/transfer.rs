@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::facts::{self, Facts};
-use super::pack::{Count, pack};
+use super::pack::{Count, Half, pack};
 use super::payload::{Entry, Payload, in_boot, kernel_name};
 use super::remote::Remote;
 use crate::boot::SlotId;
@@ -28,8 +28,6 @@ const AT_ONCE: usize = 3;
 /// What the board cannot do when a half fails.
 const MODULES: &str = "take the modules";
 const KERNEL: &str = "take the kernel";
-/// Mode of files on the boot partition: what FAT shows anyway, so that nothing has to be changed there.
-const BOOT_MODE: u32 = 0o755;
 
 /// What is sent, and what is not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -198,7 +196,7 @@ impl Transfer<'_> {
                 MODULES,
                 include_str!("remote/root.sh"),
                 &[&id, self.facts.packing.program(), &self.payload.release, &base],
-                |stdin| pack(&last, &made, str::to_string, None, stdin, count),
+                |stdin| pack(&last, &made, str::to_string, Half::Root, stdin, count),
             )
             .inspect_err(|error| forget_damaged(&last, error))
             .map(drop)
@@ -215,7 +213,7 @@ impl Transfer<'_> {
                 let made = [(sums.as_str(), part.iter().copied().map(Entry::sum).collect())];
                 self.remote
                     .feed(MODULES, include_str!("remote/part.sh"), &[&id, packer, &sums], |stdin| {
-                        pack(part, &made, str::to_string, None, stdin, count)
+                        pack(part, &made, str::to_string, Half::Root, stdin, count)
                     })
                     // Nothing more after a failure.
                     .inspect_err(|_| while next().is_some() {})
@@ -263,7 +261,7 @@ impl Transfer<'_> {
                 KERNEL,
                 include_str!("remote/boot.sh"),
                 &[&id, self.facts.packing.program(), kernel],
-                |stdin| pack(&sent, &made, to, Some(BOOT_MODE), stdin, count),
+                |stdin| pack(&sent, &made, to, Half::Boot, stdin, count),
             )
             .map(drop)
     }

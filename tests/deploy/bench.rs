@@ -119,6 +119,8 @@ fn one_round(lab: &Lab, tools: &str, round: usize, rows: &mut Vec<Row>) {
     };
     let mut timed = |name: &str, work: &dyn Fn()| {
         let name = format!("{tools}: {name}");
+        // Nobody pays for what another has left in memory.
+        lab.project.shell("sync");
         let (sent, start) = (lab.board().wire().sent(), Instant::now());
         work();
         let (seconds, bytes) = (start.elapsed().as_secs_f64(), lab.board().wire().sent() - sent);
@@ -132,7 +134,6 @@ fn one_round(lab: &Lab, tools: &str, round: usize, rows: &mut Vec<Row>) {
     std::fs::create_dir_all(lab.board().path("srv")).unwrap();
     lab.edit_module(&format!("{tools}{round}"));
     build();
-    lab.project.shell("sync");
     // Each goes first in turn.
     let first: [(&str, &dyn Fn()); 2] = [("first, bimg", &bimg), ("first, rsync -az", &|| rsync("renewed"))];
     let order = if round.is_multiple_of(2) { [0, 1] } else { [1, 0] };
@@ -144,7 +145,6 @@ fn one_round(lab: &Lab, tools: &str, round: usize, rows: &mut Vec<Row>) {
     lab.deploy(&[]).ok();
     lab.edit_module(&format!("{tools}{round}-again"));
     build();
-    lab.project.shell("sync");
     let changed: [(&str, &dyn Fn()); 3] = [
         ("one module, bimg", &bimg),
         ("one module, rsync -az after make modules_install", &|| rsync("renewed")),

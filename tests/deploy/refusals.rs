@@ -425,6 +425,25 @@ fn a_health_command_that_is_not_there() {
 }
 
 #[test]
+fn a_tar_that_says_why() {
+    let lab = changed();
+    // As GNU tar: the reason first, and then that there was one.
+    lab.board().program(
+        "tar",
+        "cat >/dev/null\necho 'tar: files: Cannot open: Input/output error' >&2\n\
+         echo 'tar: Exiting with failure status due to previous errors' >&2\nexit 2",
+    );
+    assert_refused(
+        &lab.deploy(&[]),
+        1,
+        "error: deploy to board failed\n  \
+         caused by: board: cannot take the modules\n  \
+         caused by: what arrived cannot be unpacked below /lib/modules/.bimg/[ID].partial/sent\n  \
+         caused by: tar: files: Cannot open: Input/output error\n",
+    );
+}
+
+#[test]
 fn two_at_once() {
     let lab = changed();
     let board = lab.board();
