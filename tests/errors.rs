@@ -5,6 +5,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use common::server::{self, Manner};
 use common::{Outcome, Project, assert_fails};
 
@@ -79,6 +82,25 @@ mod host {
                 "{stderr}"
             );
         }
+    }
+
+    #[test]
+    fn arguments_that_are_not_utf_8() {
+        let project = Project::new();
+        let word = OsStr::from_bytes(b"\xE9");
+        assert_fails(
+            &project.outcome(project.bimg(&["build"]).arg(word)),
+            2,
+            "error: unexpected argument '\u{FFFD}' found\n\n  tip: a board is named with '--board \u{FFFD}'\n\n\
+             Usage: bimg build [OPTIONS] --board <NAME|FILE>\n\nFor more information, try '--help'.\n",
+        );
+        let outcome = project.outcome(project.bimg(&["build", "--board"]).arg(word));
+        assert_eq!(
+            (outcome.status, outcome.stderr.contains("panicked")),
+            (Some(2), false),
+            "{}",
+            outcome.stderr
+        );
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl Cli {
     /// Reads the command line. One that cannot be read ends the process, with clap's words.
     pub fn read() -> Self {
         Cli::try_parse().unwrap_or_else(|error| {
-            let words: Vec<String> = std::env::args().collect();
+            let words: Vec<String> =
+                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
             with_tip(error, &words).exit()
         })
     }
