@@ -111,15 +111,22 @@ fn os(name: &str) -> OsString {
 
 /// Copies a file's bytes; runs of zeros become holes.
 fn copy(volume: &dyn Volume, path: &str, file: &mut fs::File, to: &Path) -> Result<u64> {
-    use std::io::Seek;
+    use std::io::{Seek, SeekFrom};
     let failed = |cause: std::io::Error| fsx::io_error("write", to, &cause);
     let mut from = volume.open(path)?;
     let mut piece = vec![0; PIECE];
     let mut len = 0;
     loop {
         interrupt::check()?;
-        let n = fill(&mut from, &mut piece)
-            .map_err(|cause| volume::cannot_read(path).caused_by(fsx::describe(&cause)))?;
+        let unread = |cause: std::io::Error| volume::failed(path, &cause);
+        let hole = from.zeros().map_err(unread)?;
+        if hole > 0 {
+            from.skip(hole);
+            len += hole;
+            file.seek(SeekFrom::Start(len)).map_err(failed)?;
+            continue;
+        }
+        let n = fill(&mut from, &mut piece).map_err(unread)?;
         if piece[..n].iter().all(|byte| *byte == 0) {
             file.seek_relative(n as i64).map_err(failed)?;
         } else {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use super::volume::{self, Entry, Kind, Volume, failed};
+use super::volume::{self, Contents, Entry, Kind, Volume, failed};
 use crate::error::Result;
 use crate::interrupt;
 
@@ -111,7 +111,7 @@ pub trait Inodes {
     fn names(&self, directory: &Inode<Self::Data>) -> io::Result<Vec<Name>>;
 
     /// The data of a file, or the target of a symbolic link.
-    fn data(&self, inode: Inode<Self::Data>) -> io::Result<Box<dyn Read + '_>>;
+    fn data(&self, inode: Inode<Self::Data>) -> io::Result<Box<dyn Contents + '_>>;
 
     /// How many names it can hold at most.
     fn most_names(&self) -> u64;
@@ -194,7 +194,7 @@ impl<F: Inodes> Volume for ByInode<F> {
         Ok(self.find(path).map_err(|cause| failed(path, &cause))?.map(|(_, inode)| inode.entry(name)))
     }
 
-    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>> {
+    fn open(&self, path: &str) -> Result<Box<dyn Contents + '_>> {
         let (_, inode) = self.needed(path)?;
         if inode.kind != Kind::File {
             return Err(volume::cannot_read(path).caused_by("it is not a file"));
@@ -246,23 +246,48 @@ impl<'a, G: FnMut(u64) -> io::Result<Run>> Runs<'a, G> {
     pub fn new(volume: &'a dyn super::read::ReadAt, size: u64, run: G) -> Self {
         Runs { volume, size, at: 0, run, current: Run::Zeros(0) }
     }
-}
 
-impl<G: FnMut(u64) -> io::Result<Run>> Read for Runs<'_, G> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at >= self.size || buffer.is_empty() {
-            return Ok(0);
+    /// The rest of the run that is read now, which is not empty; `None` at the end of the data.
+    fn rest(&mut self) -> io::Result<Option<Run>> {
+        if self.at >= self.size {
+            return Ok(None);
         }
         if matches!(self.current, Run::Data(_, 0) | Run::Zeros(0)) {
             self.current = (self.run)(self.at)?;
         }
-        let (Run::Data(_, len) | Run::Zeros(len)) = self.current;
-        let n = len.min(self.size - self.at).min(buffer.len() as u64);
-        if n == 0 {
-            return Err(bad("a run of data is empty"));
+        let most = self.size - self.at;
+        let rest = match self.current {
+            Run::Data(place, len) => Run::Data(place, len.min(most)),
+            Run::Zeros(len) => Run::Zeros(len.min(most)),
+        };
+        match rest {
+            Run::Data(_, 0) | Run::Zeros(0) => Err(bad("a run of data is empty")),
+            rest => Ok(Some(rest)),
         }
+    }
+}
+
+impl<G: FnMut(u64) -> io::Result<Run>> Contents for Runs<'_, G> {
+    fn zeros(&mut self) -> io::Result<u64> {
+        Ok(if let Some(Run::Zeros(len)) = self.rest()? { len } else { 0 })
+    }
+
+    fn skip(&mut self, n: u64) {
+        if let Run::Zeros(len) = self.current {
+            let n = n.min(len);
+            self.current = Run::Zeros(len - n);
+            self.at += n;
+        }
+    }
+}
+
+impl<G: FnMut(u64) -> io::Result<Run>> Read for Runs<'_, G> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(rest) = self.rest()? else { return Ok(0) };
+        let (Run::Data(_, len) | Run::Zeros(len)) = rest;
+        let n = len.min(buffer.len() as u64);
         let to = &mut buffer[..n as usize];
-        self.current = match self.current {
+        self.current = match rest {
             Run::Zeros(len) => {
                 to.fill(0);
                 Run::Zeros(len - n)

@@ -78,6 +78,32 @@ pub struct Entry {
     pub mtime: Option<i64>,
 }
 
+/// A file's content, from its first byte on.
+pub trait Contents: Read {
+    /// How many bytes from here on are zeros, as far as that is known without reading them.
+    fn zeros(&mut self) -> io::Result<u64>;
+
+    /// Goes over bytes that [`Contents::zeros`] told of.
+    fn skip(&mut self, n: u64);
+}
+
+/// Content whose zeros are bytes like others.
+pub struct Plain<R>(pub R);
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read> Contents for Plain<R> {
+    fn zeros(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn skip(&mut self, _: u64) {}
+}
+
 /// A filesystem that can be read.
 pub trait Volume {
     /// What is in a directory, sorted by name, without `.` and `..`.
@@ -87,7 +113,7 @@ pub trait Volume {
     fn entry(&self, path: &str) -> Result<Option<Entry>>;
 
     /// A regular file's content.
-    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>>;
+    fn open(&self, path: &str) -> Result<Box<dyn Contents + '_>>;
 
     /// A symbolic link's target.
     fn target(&self, path: &str) -> Result<String>;

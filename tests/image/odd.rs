@@ -176,3 +176,32 @@ fn names_that_are_not_utf_8() {
         assert_eq!(project.run(&["image", "cat", image, ":dir/link"]).ok().stdout, "one");
     }
 }
+
+/// As `/var/log/lastlog` is where user numbers are large.
+#[test]
+fn a_file_that_is_nearly_all_hole() {
+    let project = project();
+    project.shell(
+        "mkdir tree; for word in first wurst; do printf $word > tree/log; mke2fs -q -t ext4 -d tree $word.fs 8M; done
+         cp first.fs short.fs
+         for fs in first wurst; do debugfs -w -R 'sif log size 0x40000000000' $fs.fs 2> debugfs.log; done",
+    );
+    let line = |a: &str, b: &str| {
+        let text = run(&project, &["diff", a, b]).stdout;
+        text.lines().find(|line| line.contains(" bytes, the first ")).unwrap_or(&text).to_string()
+    };
+    assert_eq!(line("first.fs", "wurst.fs"), "/log: 2 of 4398046511104 bytes, the first at 0");
+    assert_eq!(
+        line("first.fs", "short.fs"),
+        "/log: has 4398046511104 and 5 bytes, the first that differs at 5"
+    );
+    let checked = run(&project, &["verify", "first.fs"]).stdout;
+    assert!(checked.contains("(read, e2fsck)"), "{checked}");
+    run(&project, &["extract", "first.fs", ":log", "log"]).ok();
+    assert_eq!(
+        project.shell("stat -c %s log; head -c 6 log | od -An -c"),
+        "4398046511104\n   f   i   r   s   t  \\0\n"
+    );
+    let blocks: u64 = project.shell("stat -c %b log").trim().parse().unwrap();
+    assert!(blocks < 4096, "{blocks}");
+}

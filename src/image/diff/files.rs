@@ -8,7 +8,7 @@ use super::super::volume::{self, Entry, Kind, Volume};
 use super::cause::{self, Identifiers};
 use super::{Bytes, Differences};
 use crate::error::{Error, Result};
-use crate::{fsx, interrupt};
+use crate::interrupt;
 
 /// Bytes compared at once.
 const PIECE: usize = 256 << 10;
@@ -93,7 +93,7 @@ fn content(
     ids: &Identifiers,
     found: &mut Differences,
 ) -> Result<()> {
-    let Some(bytes) = compare(volumes, path)? else { return Ok(()) };
+    let Some(bytes) = compare(volumes, path, [a.size, b.size])? else { return Ok(()) };
     let what = if a.size == b.size {
         bytes.to_string()
     } else {
@@ -108,17 +108,28 @@ fn content(
     Ok(())
 }
 
-fn compare(volumes: [&dyn Volume; 2], path: &str) -> Result<Option<Bytes>> {
-    let failed = |cause: std::io::Error| volume::cannot_read(path).caused_by(fsx::describe(&cause));
+/// Compares a file of both; what only one has differs, and is not read.
+fn compare(volumes: [&dyn Volume; 2], path: &str, sizes: [u64; 2]) -> Result<Option<Bytes>> {
+    let failed = |cause: std::io::Error| volume::failed(path, &cause);
     let [mut a, mut b] = [volumes[0].open(path)?, volumes[1].open(path)?];
     let (mut one, mut two) = (vec![0; PIECE], vec![0; PIECE]);
-    let mut bytes = Bytes { differ: 0, first: u64::MAX, of: 0 };
+    let mut bytes = Bytes { differ: 0, first: u64::MAX, of: sizes[0].max(sizes[1]) };
+    let mut at = 0;
     loop {
         interrupt::check()?;
+        let hole = a.zeros().map_err(failed)?.min(b.zeros().map_err(failed)?);
+        if hole > 0 {
+            a.skip(hole);
+            b.skip(hole);
+            at += hole;
+            continue;
+        }
         let (n, m) = (fill(&mut a, &mut one).map_err(failed)?, fill(&mut b, &mut two).map_err(failed)?);
-        bytes.add(&one[..n], &two[..m], bytes.of);
-        bytes.of += n.max(m) as u64;
-        if n.max(m) == 0 {
+        let common = n.min(m);
+        bytes.add(&one[..common], &two[..common], at);
+        at += common as u64;
+        if common < PIECE {
+            bytes.add_rest(at);
             return Ok(bytes.any());
         }
     }

@@ -238,6 +238,14 @@ impl Bytes {
         self.first = self.first.min(at + first.unwrap_or(common) as u64);
     }
 
+    /// Counts all from `at` on, which only one has.
+    fn add_rest(&mut self, at: u64) {
+        if at < self.of {
+            self.differ += self.of - at;
+            self.first = self.first.min(at);
+        }
+    }
+
     fn any(self) -> Option<Self> {
         (self.differ > 0).then_some(self)
     }

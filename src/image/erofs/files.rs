@@ -1,9 +1,10 @@
 //! Files and directories of an EROFS.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::super::inodes::{self, Inode, Inodes, Name, Runs};
 use super::super::read::{le16, le64};
+use super::super::volume::{Contents, Plain};
 use super::packed::Packed;
 use super::{Erofs, Layout, Place, bad};
 
@@ -12,7 +13,7 @@ const DIRENT: usize = 12;
 
 impl Erofs {
     /// Data that is not compressed.
-    fn flat(&self, size: u64, data: Place) -> impl Read {
+    fn flat(&self, size: u64, data: Place) -> impl Contents {
         Runs::new(&self.source, size, move |at| self.run(size, data, at))
     }
 }
@@ -54,9 +55,9 @@ impl Inodes for Erofs {
         Ok(names)
     }
 
-    fn data(&self, inode: Inode<Place>) -> io::Result<Box<dyn Read + '_>> {
+    fn data(&self, inode: Inode<Place>) -> io::Result<Box<dyn Contents + '_>> {
         if matches!(inode.data.layout, Layout::Full | Layout::Compact) {
-            return Ok(Box::new(Packed::new(self, inode.size, inode.data)?));
+            return Ok(Box::new(Plain(Packed::new(self, inode.size, inode.data)?)));
         }
         Ok(Box::new(self.flat(inode.size, inode.data)))
     }

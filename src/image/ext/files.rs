@@ -12,7 +12,7 @@ use mkext4::csum::{crc32c_raw, superblock};
 
 use super::super::inodes::{self, ByInode, Inode, Inodes, Name};
 use super::super::read::{ReadAt, Source, le16, le32};
-use super::super::volume::{self, Kind, unreadable};
+use super::super::volume::{self, Contents, Kind, Plain, unreadable};
 use super::map::{self, Map};
 use super::{Ext, RO_METADATA_SUMS, SUPERBLOCK, SUPERBLOCK_LEN, bad};
 use crate::error::Result;
@@ -272,12 +272,12 @@ impl Inodes for Files {
         Ok(names)
     }
 
-    fn data(&self, inode: Inode<Data>) -> io::Result<Box<dyn Read + '_>> {
+    fn data(&self, inode: Inode<Data>) -> io::Result<Box<dyn Contents + '_>> {
         Ok(match inode.data {
             Data::Unread(why) => return Err(io::Error::new(io::ErrorKind::Unsupported, why)),
             // What is longer than that ends with a hole.
             Data::Bytes(bytes) | Data::Names(bytes, _) => {
-                Box::new(Cursor::new(bytes).chain(io::repeat(0)).take(inode.size))
+                Box::new(Plain(Cursor::new(bytes).chain(io::repeat(0)).take(inode.size)))
             }
             Data::Blocks(map) => Box::new(map::data(&self.source, &self.ext, map, inode.size)),
         })

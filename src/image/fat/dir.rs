@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::super::read::{ReadAt, Source, bytes, le16, le32, text};
-use super::super::volume::{self, Entry, Kind, Volume};
+use super::super::volume::{self, Contents, Entry, Kind, Plain, Volume};
 use super::{Fat, Width};
 use crate::error::{Error, Result};
 
@@ -219,7 +219,7 @@ impl<S: ReadAt> Volume for FatVolume<S> {
         Ok(self.find(path)?.map(|found| found.entry))
     }
 
-    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>> {
+    fn open(&self, path: &str) -> Result<Box<dyn Contents + '_>> {
         let found = self.find(path)?.ok_or_else(|| volume::not_there(path))?;
         let (Kind::File, Some(cluster)) = (found.entry.kind, found.cluster) else {
             return Err(volume::cannot_read(path).caused_by("it is not a file"));
@@ -231,7 +231,7 @@ impl<S: ReadAt> Volume for FatVolume<S> {
             return Err(volume::cannot_read(path)
                 .caused_by(format!("it has {size} bytes, but its clusters hold {held}")));
         }
-        Ok(Box::new(content.take(size)))
+        Ok(Box::new(Plain(content.take(size))))
     }
 
     fn most_names(&self) -> u64 {

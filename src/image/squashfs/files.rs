@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::super::inodes::{self, Inode, Inodes, Name};
 use super::super::read::{le16, le32, le64};
-use super::super::volume::Kind;
+use super::super::volume::{Contents, Kind, Plain};
 use super::{Squash, Stream, bad};
 
 /// Names that even a tiny filesystem may hold.
@@ -147,22 +147,22 @@ impl Inodes for Squash {
         Ok(names)
     }
 
-    fn data(&self, inode: Inode<Data>) -> io::Result<Box<dyn Read + '_>> {
+    fn data(&self, inode: Inode<Data>) -> io::Result<Box<dyn Contents + '_>> {
         match inode.data {
-            Data::File(stored) => Ok(Box::new(Content {
+            Data::File(stored) => Ok(Box::new(Plain(Content {
                 volume: self,
                 stored,
                 left: stored.size,
                 at: stored.start,
                 piece: Vec::new(),
                 done: 0,
-            })),
+            }))),
             Data::Link(mut stream, len) => {
                 let mut target = vec![0; len];
                 stream.read(self, &mut target)?;
-                Ok(Box::new(io::Cursor::new(target)))
+                Ok(Box::new(Plain(io::Cursor::new(target))))
             }
-            Data::Directory { .. } | Data::Nothing => Ok(Box::new(io::empty())),
+            Data::Directory { .. } | Data::Nothing => Ok(Box::new(Plain(io::empty()))),
         }
     }
 

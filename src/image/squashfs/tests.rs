@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::exec::Cmd;
 use crate::image::Random;
-use crate::image::volume::{self, Kind, Volume};
+use crate::image::volume::{self, Contents, Kind, Volume};
 
 fn made(dir: &std::path::Path, args: &[&str]) -> Vec<u8> {
     let (disk, tree) = (dir.join("squash"), dir.join("tree"));
@@ -106,7 +106,7 @@ fn what_cannot_be_read_is_told() {
         )
     );
     let volume = open(whole.clone()).unwrap().unwrap();
-    let error = |result: Result<Box<dyn Read + '_>>| result.err().unwrap().to_string();
+    let error = |result: Result<Box<dyn Contents + '_>>| result.err().unwrap().to_string();
     assert_eq!(error(volume.open("lib")), "cannot read `/lib` in the image\n  caused by: it is not a file");
     assert_eq!(error(volume.open("gone")), "cannot read `/gone` in the image\n  caused by: it is not there");
     let far = open(with(64, &[0xFF; 7])).unwrap().unwrap();

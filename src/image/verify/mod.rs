@@ -8,7 +8,7 @@ mod boot;
 pub mod fat;
 mod fsck;
 
-use std::io::Read;
+use std::io;
 
 use serde::Serialize;
 
@@ -148,10 +148,11 @@ fn read_all(volume: &dyn Volume, room: u64) -> Result<(Vec<Finding>, bool)> {
     let walked = volume::walk(volume, "", &mut |path, entry| {
         let result = match entry.kind {
             Kind::File => {
-                let len = entry.size.min(most).min(left).max(1);
-                is_whole &= len >= entry.size;
-                left = left.saturating_sub(len);
-                read(volume, path, len)
+                let mut own = most.min(left).max(1);
+                left = left.saturating_sub(own);
+                let read = read(volume, path, &mut own);
+                left = left.saturating_add(own);
+                read.map(|whole| is_whole &= whole)
             }
             Kind::Symlink => volume.target(path).map(drop),
             _ => Ok(()),
@@ -168,18 +169,22 @@ fn read_all(volume: &dyn Volume, room: u64) -> Result<(Vec<Finding>, bool)> {
     Ok((findings, is_whole))
 }
 
-/// Reads a file's first `len` bytes.
-fn read(volume: &dyn Volume, path: &str, len: u64) -> Result<()> {
-    let mut file = volume.open(path)?.take(len);
+/// Reads a file, but for holes, as far as `left` bytes go; whether it was all of it.
+fn read(volume: &dyn Volume, path: &str, left: &mut u64) -> Result<bool> {
+    let failed = |cause: io::Error| volume::failed(path, &cause);
+    let mut file = volume.open(path)?;
     let mut piece = vec![0; 1 << 16];
-    loop {
+    while *left > 0 {
         crate::interrupt::check()?;
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(cause) => return Err(volume::failed(path, &cause)),
+        let hole = file.zeros().map_err(failed)?;
+        file.skip(hole);
+        let n = if hole > 0 { 1 } else { file.read(&mut piece).map_err(failed)? as u64 };
+        if n == 0 {
+            return Ok(true);
         }
+        *left = left.saturating_sub(n);
     }
+    Ok(false)
 }
 
 /// What a chain is called in a check.
