@@ -50,6 +50,13 @@ pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
     ))
 }
 
+/// The error for a login after which nothing comes.
+pub(super) fn silent(host: &Host, options: &Options, greeting: &str) -> Error {
+    error_of(host)
+        .caused_by("it takes the login, and its shell does not answer in time")
+        .hint(format!("does `{} {greeting}` print a number?", login(host, options)))
+}
+
 fn error_of(host: &Host) -> Error {
     Error::new(format!("cannot connect to {host}")).with_exit(Exit::Unreachable)
 }

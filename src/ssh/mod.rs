@@ -38,6 +38,8 @@ const LEAVING: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What is kept of the client's own words.
 const WORDS: usize = 64 << 10;
+/// What comes before the first word of ours: what a login shell reads may print something as well.
+const BEGIN: &str = "bimg begins";
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -109,7 +111,7 @@ impl Session {
             .arg(format!("ControlPath={}", socket.display()))
             .args(host.args())
             // Ends with its input: however this process ends, it leaves no connection behind.
-            .arg(format!("{greeting}; exec cat >/dev/null"));
+            .arg(format!("echo {BEGIN}; {greeting}; exec cat >/dev/null"));
         let mut master = cmd.spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
         let line = first_line(master.child.stdout.take());
         let words = Arc::new(Mutex::new(Vec::new()));
@@ -144,9 +146,12 @@ impl Session {
         }
         let session =
             Session { host: host.clone(), options: options.clone(), dir, master: Mutex::new(master) };
-        // It is empty where the connection broke, or the login shell has nothing to say.
-        let line = await_line(&line)?.unwrap_or_default();
-        if session.alive() { Ok((session, line)) } else { Err(session.lost("")) }
+        // There is none where the connection broke, or the login shell has nothing to say.
+        let line = await_line(&line, Some(deadline))?;
+        if line.is_none() && Instant::now() > deadline {
+            return Err(explain::silent(host, options, greeting));
+        }
+        if session.alive() { Ok((session, line.unwrap_or_default())) } else { Err(session.lost("")) }
     }
 
     /// Whom this is a connection to.
@@ -169,11 +174,23 @@ impl Session {
         if !self.alive() {
             return Err(self.lost(""));
         }
-        let stdin = if stdin { Stdio::piped() } else { Stdio::null() };
-        let mut group = self.cmd(&script.command()).spawn(stdin, Stdio::piped(), Stdio::piped())?;
+        let mut group = self.begin(script)?;
         let stdout = drain(group.child.stdout.take());
         let stderr = drain(group.child.stderr.take());
+        if !stdin {
+            drop(group.stdin());
+        }
         Ok(Running { session: self, group, stdout, stderr })
+    }
+
+    /// Starts the shell there, and gives it the script.
+    fn begin(&self, script: &Script<'_>) -> Result<Group> {
+        let mut group = self.cmd(&script.command()).spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
+        if let Some(stdin) = &mut group.child.stdin {
+            // Where nobody reads it, how the client ends says why.
+            let _ = stdin.write_all(&script.line());
+        }
+        Ok(group)
     }
 
     /// Runs a script to its end, without input.
@@ -184,10 +201,10 @@ impl Session {
     /// Starts a script that stays until its input ends, as it does when this is dropped or the connection breaks.
     /// Also returns the first line that it printed, or what went wrong.
     pub fn stay(&self, script: &Script<'_>) -> Result<(Staying, String)> {
-        let mut group = self.cmd(&script.command()).spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
+        let mut group = self.begin(script)?;
         let stderr = drain(group.child.stderr.take());
         let line = first_line(group.child.stdout.take());
-        if let Some(line) = await_line(&line)? {
+        if let Some(line) = await_line(&line, None)? {
             return Ok((Staying::new(group), line));
         }
         let status = group.wait()?;
@@ -225,42 +242,60 @@ pub struct Script<'a> {
 }
 
 impl Script<'_> {
-    /// One line for the login shell of the other side.
+    /// What the login shell is told, whatever shell it is and whatever the script holds: csh ends a quoted word with its line
+    /// and looks for `!` in it, fish reads `\\` as `\`, and dropbear ends the connection at 9000 bytes. The script is the first
+    /// line of the input; a shell reads that byte by byte, and the rest is the script's own.
     fn command(&self) -> String {
-        let mut words = String::from(if self.sudo { "exec sudo -n sh -c " } else { "exec sh -c " });
-        words.push_str(&quote(self.text));
-        words.push_str(" bimg");
-        for arg in self.args {
-            words.push(' ');
-            words.push_str(&quote(arg));
-        }
-        words
+        let sudo = if self.sudo { "sudo -n " } else { "" };
+        format!("exec {sudo}sh -c 'IFS= read -r bimg && echo {BEGIN} && eval \"$(printf %b \"$bimg\")\"'")
+    }
+
+    /// The text with its arguments as one line, as `printf %b` reads it.
+    fn line(&self) -> Vec<u8> {
+        let args: String = self.args.iter().flat_map(|arg| [" ".to_string(), quote(arg)]).collect();
+        let text = format!("set --{args}\n{}", self.text);
+        (text.replace('\\', r"\\").replace('\n', r"\n") + "\n").into_bytes()
     }
 }
 
 /// Reads the first line of a script, in a thread that ends with it.
 fn first_line(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (to, line) = std::sync::mpsc::channel();
+    let (to, first) = std::sync::mpsc::channel();
     if let Some(pipe) = pipe {
         std::thread::spawn(move || {
-            let mut line = String::new();
+            let mut pipe = BufReader::new(pipe);
+            let mut begun = false;
+            let mut line = Vec::new();
+            // A broken pipe is an end like any other.
+            while let Ok(1..) = pipe.read_until(b'\n', &mut line)
+                && !begun
+            {
+                begun = own(&line).is_some();
+                line.clear();
+            }
             // Nobody may be waiting any more.
-            let _ = BufReader::new(pipe).read_line(&mut line);
-            let _ = to.send(line.trim().to_string());
+            let _ = to.send(String::from_utf8_lossy(&line).trim().to_string());
         });
     }
-    line
+    first
 }
 
-/// Waits for it; `None` when the script ended without one.
-fn await_line(line: &Receiver<String>) -> Result<Option<String>> {
-    loop {
+/// What of `bytes` a script printed, if it has begun.
+fn own(bytes: &[u8]) -> Option<&[u8]> {
+    let begin = [BEGIN.as_bytes(), b"\n"].concat();
+    memchr::memmem::find(bytes, &begin).map(|at| &bytes[at + begin.len()..])
+}
+
+/// Waits for it; `None` when the script ended without one, or it has not come by the deadline.
+fn await_line(line: &Receiver<String>, deadline: Option<Instant>) -> Result<Option<String>> {
+    while deadline.is_none_or(|deadline| Instant::now() <= deadline) {
         match line.recv_timeout(Duration::from_millis(50)) {
             Ok(line) => return Ok(Some(line).filter(|line| !line.is_empty())),
             Err(RecvTimeoutError::Timeout) => interrupt::check()?,
-            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    Ok(None)
 }
 
 type Drain = std::thread::JoinHandle<Vec<u8>>;
@@ -327,8 +362,9 @@ impl Running<'_> {
     pub fn finish(mut self) -> Result<Output> {
         drop(self.group.stdin());
         let status = self.group.wait()?;
+        let stdout = self.stdout.join().unwrap_or_default();
         let output = Output {
-            stdout: self.stdout.join().unwrap_or_default(),
+            stdout: own(&stdout).map(<[u8]>::to_vec).unwrap_or(stdout),
             stderr: self.stderr.join().unwrap_or_default(),
             status,
         };

@@ -93,7 +93,22 @@ fn other_refusals() {
 
 #[test]
 fn scripts_survive_the_login_shell() {
-    let script = Script { text: "echo \"$1\" '$HOME'", args: &["it's; $(reboot)"], sudo: false };
-    let said = Cmd::new("sh").args(["-c", &script.command()]).check().unwrap();
-    assert_eq!(said.text(), "it's; $(reboot) $HOME\n");
+    // What follows is the script's own input; `\\n` and `!` are nobody's business.
+    let text = "printf '%s ' \"$1\" '$HOME' '\\\\n!'\nread -r line; printf '%s\\n' \"$line\"; cat";
+    let script = Script { text, args: &["it's;\n $(reboot)", "-e"], sudo: false };
+    let input = [script.line(), b"a line\\n\nand more".to_vec()].concat();
+    for shell in ["sh", "dash", "bash", "zsh", "fish", "tcsh", "csh"] {
+        if crate::exec::which(shell).is_none() {
+            continue;
+        }
+        let cmd = Cmd::new(shell).args(["-c", &script.command()]);
+        let mut group = cmd.spawn(Stdio::piped(), Stdio::piped(), Stdio::null()).unwrap();
+        group.stdin().unwrap().write_all(&input).unwrap();
+        let mut said = Vec::new();
+        group.child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(said, "bimg begins\nit's;\n $(reboot) $HOME \\\\n! a line\\n\nand more", "{shell}");
+        assert_eq!(own(said.as_bytes()), Some(&said.as_bytes()["bimg begins\n".len()..]));
+        group.wait().unwrap();
+    }
 }

@@ -16,6 +16,7 @@ mod module;
 mod refusals;
 mod scripts;
 mod share;
+mod shells;
 mod stopped;
 mod transfer;
 mod wire;

@@ -114,6 +114,21 @@ fn a_host_that_says_nothing() {
 }
 
 #[test]
+fn a_login_shell_that_says_nothing() {
+    let lab = changed();
+    lab.project.shell("printf '#!/bin/sh\\nexec sleep 1000\\n' >../board/enter");
+    assert_refused(
+        &lab.deploy(&["--connect-timeout", "1"]),
+        5,
+        "error: deploy to board failed\n  \
+         caused by: cannot connect to board\n  \
+         caused by: it takes the login, and its shell does not answer in time\n\n\
+         hint: does `ssh -F [DIR]/ssh_config board id -u` print a number?\n",
+    );
+    assert_untouched(&lab);
+}
+
+#[test]
 fn an_ssh_configuration_that_is_none() {
     let lab = changed();
     let path = lab.project.root().join("ssh_config");
