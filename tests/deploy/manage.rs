@@ -177,8 +177,14 @@ fn a_trial_that_goes_on() {
          caused by: [ID], brought by tester@[HOST] at [DATE]\n\n\
          hint: it goes back by itself in [TIME] s unless its deploy confirms it; `bimg target rollback` does so at once\n",
     );
-    // The same one goes on where it was left.
+    // The same one goes on where it was left, and what only looks leaves it there.
     lab.edit_kernel("trial");
+    assert_text(
+        &lab.deploy(&["--dry-run"]).ok().stdout,
+        "board  would get 6.12.0-fake ([ID]): 0 files, 0 B; then a trial boot\n",
+    );
+    lab.deploy(&["--no-reboot", "--check", "false"]).ok();
+    assert_eq!((board.state().0.as_str(), board.boots()), ("image", 2));
     assert_text(
         &lab.deploy(&[]).ok().stdout,
         "board  runs 6.12.0-fake ([ID]), the default now; nothing to send, [TIME] s\n",
