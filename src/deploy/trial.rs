@@ -174,11 +174,20 @@ impl Trial<'_> {
         } else {
             Err(Error::new(format!("`uname -r` says {}, and {release} was deployed", facts.release)))
         };
-        let why = match verdict {
+        let confirm = || {
+            let args = [id.as_str(), facts.boot_id.as_str()];
+            remote.run("confirm the new kernel", include_str!("remote/good.sh"), &args)
+        };
+        let confirmed = match verdict {
+            Ok(()) => match confirm() {
+                // Nobody knows how far that got.
+                Err(error) if error.exit() == Exit::Unreachable => return Err(error),
+                other => other.map(drop),
+            },
+            Err(error) => Err(error),
+        };
+        let why = match confirmed {
             Ok(()) => {
-                let name = id.to_string();
-                let args = [name.as_str(), facts.boot_id.as_str()];
-                remote.run("confirm the new kernel", include_str!("remote/good.sh"), &args)?;
                 let kept = SlotState { default: Some(id.clone()), trial: None };
                 write_state(&remote, self.reach.slots, &kept)?;
                 return Ok(remote);

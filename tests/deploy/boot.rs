@@ -1,6 +1,7 @@
 //! Trial boots that fail, each in its way: the board runs the old kernel, and bimg says so.
 
 use crate::board::Fate;
+use crate::common::live::eventually;
 use crate::lab::{Lab, assert_refused, assert_text};
 
 /// A lab whose build differs from what the board runs.
@@ -181,4 +182,24 @@ fn it_never_comes_back() {
          hint: the board's default is the old kernel: a reset or a power cycle boots it; docs/deploy.md says which boards do that by themselves\n",
     );
     assert_eq!(lab.board().state(), ("image".to_string(), "none".to_string()));
+}
+
+#[test]
+fn it_dies_while_it_is_checked() {
+    let lab = changed();
+    let board = lab.board();
+    let live = lab.live(&[
+        "deploy",
+        "--board",
+        "acme",
+        "--host",
+        "board",
+        "--check",
+        "touch /var/checked; sleep 100",
+    ]);
+    eventually("a check", || board.path("var/checked").exists());
+    board.reset();
+    let (status, stderr) = live.end();
+    assert_eq!(status, Some(4), "{stderr}");
+    assert_back(&lab, 3);
 }

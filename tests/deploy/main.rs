@@ -8,6 +8,7 @@ mod boot;
 #[path = "../common/mod.rs"]
 mod common;
 mod cut;
+mod damage;
 mod fleet;
 mod lab;
 mod loader;
