@@ -119,7 +119,7 @@ impl Facts {
     pub fn parse(text: &str) -> Result<Facts> {
         let mut facts = Facts::default();
         let mut current: Option<String> = None;
-        for line in text.lines() {
+        for line in text.lines().filter(|line| !line.is_empty()) {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             facts.line(key, value, &mut current).ok_or_else(|| {
                 Error::new("the board answers in words that are not understood")
@@ -170,8 +170,7 @@ impl Facts {
                 }
             }
             "info" | "good" | "log" | "boot-missing" => {
-                let deployment = self.deployments.get_mut(current.as_ref()?)?;
-                deployment.line(key, value)?;
+                self.deployments.get_mut(current.as_ref()?)?.line(key, value);
             }
             "base" => self.base.id = Some(text()),
             "kernel" => {
@@ -192,30 +191,31 @@ impl Facts {
 }
 
 impl Deployment {
-    fn line(&mut self, key: &str, value: &str) -> Option<()> {
+    /// Notes that a power cut or somebody's hand made unreadable say nothing.
+    fn line(&mut self, key: &str, value: &str) {
         match key {
             "good" => {
-                let (boot, count) = value.trim().split_once(' ')?;
-                self.good_boot = Some(boot.to_string());
-                self.good = Some(count.trim().parse().ok()?);
+                let words = value.trim().split_once(' ');
+                if let Some((boot, Ok(count))) = words.map(|(boot, count)| (boot, count.parse())) {
+                    (self.good_boot, self.good) = (Some(boot.to_string()), Some(count));
+                }
             }
             "log" => self.log = true,
             "boot-missing" => self.boot_missing = true,
             _ => {
-                let (name, value) = value.split_once('=')?;
+                let (name, value) = value.split_once('=').unwrap_or_default();
                 let value = value.to_string();
                 match name {
                     "release" => self.release = value,
                     "board" => self.board = value,
                     "since" => self.since = value,
                     "by" => self.by = value,
-                    "size" => self.size = value.parse().ok()?,
+                    "size" => self.size = value.parse().unwrap_or(0),
                     // A newer bimg may say more.
                     _ => {}
                 }
             }
         }
-        Some(())
     }
 }
 

@@ -1,6 +1,36 @@
 //! What a power cut, a full disk or somebody's hand did to a board: each costs no more than it must.
 
-use crate::lab::Lab;
+use crate::lab::{Lab, assert_text};
+
+#[test]
+fn notes_that_say_nothing() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    let first = board.running();
+    lab.edit_module("second");
+    lab.deploy(&[]).ok();
+    let own = format!("lib/modules/.bimg/{first}");
+    // Somebody's own, beside those of bimg.
+    board.write("lib/modules/.bimg/notes and more/info", "release=6.0\n");
+    board.write(&format!("{own}.bak/info"), "release=6.0\n");
+    for (info, good) in [("", ""), ("\u{1}\u{2}\nsize=\nrelease", "\n"), ("size=x\n", "boot -1\nx\n")] {
+        board.write(&format!("{own}/info"), info);
+        board.write(&format!("{own}/good"), good);
+        assert_text(
+            &lab.target(&["list"]).ok().stdout,
+            "id            release                  since                     size  state\n\
+             image         -                        -                            -  good\n\
+             [ID]  -                        -                          0 B  never tried\n\
+             [ID]  6.12.0-fake              [DATE] [SIZE]  running, default\n",
+        );
+    }
+    lab.edit_module("third");
+    lab.deploy(&[]).ok();
+    assert_eq!(board.state().0, board.running());
+    assert_eq!(board.read(&format!("lib/modules/.bimg/{}/good", board.running())).lines().nth(1), Some("3"));
+}
 
 #[test]
 fn a_kernel_that_cannot_be_confirmed() {

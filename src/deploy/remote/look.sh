@@ -46,19 +46,28 @@ bootable() {
 	script=$boot_at/bimg/$1/boot.scr
 	[ ! -e "$script" ] || [ -d "$boot_at/$(grep -a -o 'bimg/kernels/[0-9a-f]*' "$script" | head -n 1)" ]
 }
+# Whether this is the name of a deployment. What else lies there is somebody else's.
+ours() {
+	case $1 in
+	*[!0-9a-f]*) return 1 ;;
+	????????????) ;;
+	*) return 1 ;;
+	esac
+}
 list() {
 	for dir in "$store"/*/; do
 		dir=${dir%/}
 		id=${dir##*/}
+		ours "${id%.partial}" || continue
 		case $id in
-		'*') continue ;;
 		*.partial)
 			echo "partial $id"
 			continue
 			;;
 		esac
 		echo "deployment $id"
-		[ ! -r "$dir/info" ] || sed 's/^/info /' "$dir/info"
+		# One that was cut off has no end of line.
+		[ ! -r "$dir/info" ] || { sed 's/^/info /' "$dir/info" && echo; }
 		[ ! -r "$dir/good" ] || echo "good $(tr '\n' ' ' <"$dir/good")"
 		[ ! -r "$dir/log" ] || echo "log 1"
 		bootable "$id" || echo "boot-missing 1"
@@ -72,7 +81,7 @@ list() {
 	for dir in "$boot_at"/bimg/*/; do
 		dir=${dir%/}
 		id=${dir##*/}
-		[ "$id" = '*' ] || [ "$id" = kernels ] || [ -d "$store/$id" ] || echo "boot-only $id"
+		! ours "${id%.partial}" || [ -d "$store/$id" ] || echo "boot-only $id"
 	done
 }
 # What the new deployment may take over: of the running one, or of the kernel that came with the image.
