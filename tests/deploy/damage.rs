@@ -1,6 +1,6 @@
 //! What a power cut, a full disk or somebody's hand did to a board: each costs no more than it must.
 
-use crate::lab::{Lab, assert_text};
+use crate::lab::{Lab, assert_refused, assert_text};
 
 #[test]
 fn notes_that_say_nothing() {
@@ -46,4 +46,33 @@ fn a_kernel_that_cannot_be_confirmed() {
     assert_eq!(outcome.status, Some(4));
     let said = "cannot confirm the new kernel: cannot write /lib/modules/.bimg/[ID]/good: sh: ";
     assert!(outcome.stderr.contains(said) && outcome.stderr.contains("Is a directory"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_running_kernel_that_cannot_tell_its_files() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.edit_kernel("first");
+    lab.deploy(&[]).ok();
+    let mut word = 0;
+    for text in ["", "abcdef\n", "\u{1}\u{2}\u{3}"] {
+        let files = format!("lib/modules/.bimg/{}/files", board.running());
+        board.write(&files, text);
+        word += 1;
+        lab.edit_module(&format!("module {word}"));
+        lab.deploy(&[]).ok();
+        assert_eq!(board.state().0, board.running());
+    }
+    std::fs::remove_file(board.path(&format!("lib/modules/.bimg/{}/files", board.running()))).unwrap();
+    lab.edit_module("alone");
+    // The kernel of the image is not the one that runs.
+    assert_refused(
+        &lab.deploy(&["--modules-only"]),
+        1,
+        "error: deploy to board failed\n  \
+         caused by: the running kernel's `Image` was not found on the board\n\n\
+         hint: deploy the whole kernel once: without `--kernel-only`, `--modules-only`, `--dtb-only`\n",
+    );
+    lab.deploy(&[]).ok();
+    assert_eq!(board.state().0, board.running());
 }

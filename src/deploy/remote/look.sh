@@ -1,7 +1,6 @@
 # What there is to know about a board before anything is touched; the rest is appended.
 mkdir -p "$run"
 running=$(sed -n 's/.*bimg_deploy=\([0-9a-f]*\).*/\1/p' /proc/cmdline)
-[ -n "$running" ] && [ -r "$store/$running/files" ] || running=''
 echo "machine $(uname -m)"
 echo "release $(uname -r)"
 echo "version $(uname -v)"
@@ -86,15 +85,20 @@ list() {
 }
 # What the new deployment may take over: of the running one, or of the kernel that came with the image.
 base() {
+# Lines of `files` about what begins with $1, whatever became of the others.
+noted() { grep -a -e "^[0-9a-f]\{64\}  $1" files 2>/dev/null; }
+all_noted() { [ "$(noted modules/ | cut -c 67- | sort)" = "$(find modules -type f | sort)" ]; }
 	if [ -n "$running" ]; then
 		echo "base $running"
-		cd "$store/$running" || exit
-		if stamp | cmp -s - stamp; then
-			sed 's/^/base-file /' files
+		# Of one that is gone nothing is taken over: the image's kernel is another.
+		cd "$store/$running" 2>/dev/null || return 0
+		if stamp | cmp -s - stamp && all_noted; then
+			noted .
 		else
-			find modules -type f -print0 | hash_files | sed 's/^/base-file /'
-			grep -e '  boot/' -e '  kernel/' files | sed 's/^/base-file /'
-		fi
+			find modules -type f -print0 | hash_files
+			noted boot/
+			noted kernel/
+		fi | sed 's/^/base-file /'
 	elif cd "/lib/modules/$(uname -r)" 2>/dev/null; then
 		find . -type f -print0 | hash_files | sed 's|  \./|  modules/|; s/^/base-file /'
 	fi
