@@ -76,3 +76,20 @@ fn a_running_kernel_that_cannot_tell_its_files() {
     lab.deploy(&[]).ok();
     assert_eq!(board.state().0, board.running());
 }
+
+#[test]
+fn links_among_the_modules_of_the_base() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let drivers = board.path("lib/modules/6.12.0-fake/kernel/drivers");
+    let elsewhere = board.path("var/drivers");
+    std::fs::rename(&drivers, &elsewhere).unwrap();
+    std::os::unix::fs::symlink("/var/drivers", &drivers).unwrap();
+    std::os::unix::fs::symlink("/usr/src/linux", board.path("lib/modules/6.12.0-fake/build")).unwrap();
+    let before = board.digests(&["var/drivers"]);
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    let own = format!("lib/modules/.bimg/{}/modules", board.running());
+    assert!(board.path(&format!("{own}/kernel/drivers")).symlink_metadata().unwrap().is_dir());
+    assert_eq!(board.digests(&["var/drivers"]), before);
+}

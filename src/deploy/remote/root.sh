@@ -16,6 +16,8 @@ if [ -n "$4" ]; then
 	mkdir -p "$new/modules" || die "cannot make $new"
 	# Second names, not copies; files of a deployment are never changed in place.
 	cp -al "$4/." "$new/modules/" || die "cannot link the modules of $4"
+	# Links would be in the way, or lead out of it.
+	find "$new/modules" ! -type d ! -type f -exec rm -f {} + || die "cannot take away links in $new"
 	(cd "$new" && while IFS= read -r path; do rm -rf "./$path"; done <../sent/.remove) ||
 		die "cannot take away what differs from $4"
 	# What an earlier attempt brought of a file that is linked now.
