@@ -247,12 +247,16 @@ impl One<'_> {
             facts = remote.look(self.reach.slots, &self.images(), true)?;
             gate::check_board(self.job.board, dtbs, self.reach.slots, &facts)?;
         }
-        let there = facts.deployments.get(&id).is_some_and(|it| !it.boot_missing);
         let mut wire = 0;
-        let mut delta = Delta::default();
+        let mut delta = Delta::new(&payload, &facts, &transfer::arrived(&remote, &payload, &facts)?);
+        if facts.deployments.contains_key(&id) && !delta.root_done && !self.job.dry_run {
+            self.phase.set(TRANSFER);
+            manage::clear(&remote, "remove what is damaged", payload.kernel.as_str(), &[&id])?;
+            facts = remote.look(self.reach.slots, &self.images(), true)?;
+            delta = Delta::new(&payload, &facts, &transfer::arrived(&remote, &payload, &facts)?);
+        }
+        let there = delta.boot_done && delta.root_done;
         if !there {
-            let arrived = transfer::arrived(&remote, &payload, &facts)?;
-            delta = Delta::new(&payload, &facts, &arrived);
             if left && self.job.dry_run {
                 self.progress.note(&format!(
                     "{}: what interrupted deploys left goes before the room is checked",

@@ -63,8 +63,10 @@ impl Delta {
         let running = running_kernel(facts);
         // What runs was read by the boot loader, and is good.
         let kernel_done = running.as_ref() == Some(&payload.kernel) || whole("kernel/");
-        // It got as far as renaming the half on the root filesystem.
-        let root_done = facts.deployments.contains_key(payload.id.as_str());
+        // What runs is not looked into: it cannot be replaced.
+        let runs = facts.running() == Some(payload.id.as_str());
+        let root_done =
+            facts.deployments.contains_key(payload.id.as_str()) && (runs || whole_root(payload, arrived));
         let boot_done = kernel_done && whole("boot/");
         let mut delta = Delta { kernel_done, boot_done, root_done, ..Delta::default() };
         let has_source = facts.base.id.is_none() || running.is_some();
@@ -99,6 +101,13 @@ impl Delta {
     }
 }
 
+/// Whether a deployment has its half on the root filesystem as it was brought: no module was touched since.
+fn whole_root(payload: &Payload, arrived: &BTreeMap<String, Digest>) -> bool {
+    let is = |path: &str, hash: Digest| arrived.get(&format!("whole/{path}")) == Some(&hash);
+    let mut own = payload.entries.iter().filter(|it| !it.path.contains('/'));
+    is("files", Digest::of(payload.manifest().as_bytes())) && own.all(|it| is(&it.path, it.sha256))
+}
+
 /// The kernel of the running deployment, if the boot partition has it still.
 fn running_kernel(facts: &Facts) -> Option<SlotId> {
     facts.base.id.as_ref()?;
@@ -106,11 +115,12 @@ fn running_kernel(facts: &Facts) -> Option<SlotId> {
     facts.kernels.contains(&kernel).then_some(kernel)
 }
 
-/// What a board still has of an interrupted deploy of the same files, or of another one with the same kernel.
+/// What a board has of the deployment, of an interrupted deploy of it, or of another one with the same kernel.
 pub fn arrived(remote: &Remote, payload: &Payload, facts: &Facts) -> Result<BTreeMap<String, Digest>> {
     let kernel = &payload.kernel;
     let unseen = facts.kernels.contains(kernel) && running_kernel(facts).as_ref() != Some(kernel);
     if !unseen
+        && !facts.deployments.contains_key(payload.id.as_str())
         && !facts.unused_kernels.contains(kernel.as_str())
         && !facts.leftovers.contains(payload.id.as_str())
     {

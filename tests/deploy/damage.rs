@@ -1,5 +1,6 @@
 //! What a power cut, a full disk or somebody's hand did to a board: each costs no more than it must.
 
+use crate::board::Fate;
 use crate::lab::{Lab, assert_refused, assert_text};
 
 #[test]
@@ -92,4 +93,36 @@ fn links_among_the_modules_of_the_base() {
     let own = format!("lib/modules/.bimg/{}/modules", board.running());
     assert!(board.path(&format!("{own}/kernel/drivers")).symlink_metadata().unwrap().is_dir());
     assert_eq!(board.digests(&["var/drivers"]), before);
+}
+
+#[test]
+fn a_deployment_that_is_half_gone_is_brought_again() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.edit_kernel("first");
+    lab.edit_module("first");
+    lab.deploy(&["--no-reboot"]).ok();
+    let [id] = board.deployments().try_into().unwrap();
+    let whole = board.digests(&["boot/bimg", "lib/modules/.bimg"]);
+    let files = |text: &str| {
+        let end = |line: &str| line.ends_with("/stamp") || line.ends_with("/info");
+        text.lines().filter(|line| !end(line)).map(str::to_string).collect::<Vec<_>>()
+    };
+    for gone in [
+        format!("boot/bimg/{id}/trial.scr"),
+        format!("boot/bimg/{id}/boot.scr"),
+        format!("lib/modules/.bimg/{id}/init"),
+        format!("lib/modules/.bimg/{id}/modules/kernel/drivers/led.ko"),
+        format!("lib/modules/.bimg/{id}/stamp"),
+    ] {
+        std::fs::remove_file(board.path(&gone)).unwrap();
+        lab.deploy(&["--no-reboot"]).ok();
+        assert_eq!(files(&board.digests(&["boot/bimg", "lib/modules/.bimg"])), files(&whole), "{gone}");
+    }
+    let sent = board.wire().sent();
+    lab.deploy(&["--no-reboot"]).ok();
+    assert!(board.wire().sent() - sent < 60_000);
+    board.trials(Fate::Good);
+    lab.deploy(&[]).ok();
+    assert_eq!(board.running(), id);
 }
