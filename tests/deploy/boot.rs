@@ -185,6 +185,19 @@ fn it_never_comes_back() {
 }
 
 #[test]
+fn a_check_may_end_with_any_status() {
+    let lab = changed();
+    // As OpenSSH's client ends when a connection breaks.
+    let check = "[ -e /var/second ] || { : >/var/second; exit 255; }";
+    lab.deploy(&["--check", check]).ok();
+    assert_eq!(lab.board().state().0, lab.board().running());
+    lab.edit_kernel("other");
+    let outcome = lab.deploy(&["--check", "kill -9 $$"]);
+    assert!(outcome.stderr.contains("caused by: check `kill -9 $$` fails with status 137"), "{outcome:?}");
+    assert_eq!(outcome.status, Some(4));
+}
+
+#[test]
 fn it_dies_while_it_is_checked() {
     let lab = changed();
     let board = lab.board();
