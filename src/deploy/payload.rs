@@ -222,8 +222,8 @@ impl Payload {
     ) -> Result<Vec<Entry>> {
         let id = &dirs.id;
         let release = &built.kernel.release;
-        let real_init = facts.word("init").filter(|init| !init.contains("/.bimg/")).unwrap_or("/sbin/init");
-        let cmdline = cmdline(&recipe.input.cmdline, facts, id);
+        let real_init = real_init(&recipe.input.cmdline, facts);
+        let cmdline = cmdline(&recipe.input.cmdline, facts, id, real_init);
         let trial = trial_cmdline(&cmdline, release, recipe.trial);
         let mut entries = BTreeMap::new();
         let mut put = |entry: Entry| drop(entries.insert(entry.path.clone(), entry));
@@ -333,8 +333,18 @@ fn trial_cmdline(cmdline: &str, release: &str, seconds: u64) -> String {
     format!("{} bimg_trial={seconds} panic=10", words.join(" "))
 }
 
+const SBIN_INIT: &str = "/sbin/init";
+
+/// What becomes PID 1 in the end: what the profile says, or the kernel that runs was told.
+fn real_init<'a>(profile: &'a str, facts: &'a Facts) -> &'a str {
+    let own = profile.split_whitespace().rev().find_map(|word| word.strip_prefix("init="));
+    own.or_else(|| facts.word("init").filter(|init| !init.contains("/.bimg/")))
+        .or_else(|| facts.word("bimg_init"))
+        .unwrap_or(SBIN_INIT)
+}
+
 /// The profile's command line, with what tells the running system where its root is.
-fn cmdline(profile: &str, facts: &Facts, id: &SlotId) -> String {
+fn cmdline(profile: &str, facts: &Facts, id: &SlotId, real_init: &str) -> String {
     let key = |word: &str| word.split('=').next().unwrap_or_default().to_string();
     let mut words: Vec<String> = profile.split_whitespace().map(str::to_string).collect();
     if !words.iter().any(|word| word.starts_with("root=")) {
@@ -349,5 +359,9 @@ fn cmdline(profile: &str, facts: &Facts, id: &SlotId) -> String {
     words.retain(|word| key(word) != "init");
     words.push(format!("init=/lib/modules/.bimg/{id}/init"));
     words.push(format!("bimg_deploy={id}"));
+    // For the deployment after this one.
+    if real_init != SBIN_INIT {
+        words.push(format!("bimg_init={real_init}"));
+    }
     words.join(" ")
 }

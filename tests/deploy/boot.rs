@@ -216,3 +216,19 @@ fn it_dies_while_it_is_checked() {
     assert_eq!(status, Some(4), "{stderr}");
     assert_back(&lab, 3);
 }
+
+#[test]
+fn the_real_init_stays_what_it_was() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let init = || board.read(&format!("lib/modules/.bimg/{}/init", board.running()));
+    board.write("proc/cmdline", &format!("{} init=/sbin/own\n", board.read("proc/cmdline").trim()));
+    lab.edit_module("first");
+    lab.deploy(&[]).ok();
+    assert!(init().contains("\ninit=/sbin/own\n"), "{}", init());
+    // And so is it the same deployment.
+    assert_text(&lab.deploy(&[]).ok().stdout, "board  runs 6.12.0-fake ([ID]) already\n");
+    lab.edit_module("second");
+    lab.deploy(&[]).ok();
+    assert!(init().contains("\ninit=/sbin/own\n"), "{}", init());
+}
