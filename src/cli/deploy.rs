@@ -112,12 +112,9 @@ impl Deploy {
             },
         };
         if let Some(module) = &self.module {
-            let all = ops::deploy_module(&build, &options, module, ui)?;
-            return ui::data(&if ui.is_json() {
-                ops::reloaded_json(&all)?
-            } else {
-                ops::reloaded_text(&all)
-            });
+            let report = ops::deploy_module(&build, &options, module, ui)?;
+            ui::data(&if ui.is_json() { report.json()? } else { report.text() })?;
+            return report.failure();
         }
         let report = ops::deploy(&build, &options, ui)?;
         ui::data(&if ui.is_json() { report.json()? } else { report.text() })?;

@@ -47,21 +47,31 @@ pub struct DeployOptions {
 }
 
 /// What became of all boards.
-pub struct DeployReport {
-    fates: Vec<Fate<Deployed>>,
+pub struct Report<T> {
+    fates: Vec<Fate<T>>,
 }
 
-impl DeployReport {
+/// What became of a board that all went well with.
+pub trait Done: Serialize {
+    /// What it is called in JSON, where that has a name.
+    const EVENT: Option<&'static str>;
+
+    /// As a person reads it, behind the board's name.
+    fn sentence(&self) -> String;
+}
+
+impl<T: Done> Report<T> {
     /// One JSON object per board.
     pub fn json(&self) -> Result<String> {
         #[derive(Serialize)]
-        struct Line<'a> {
-            event: &'static str,
+        struct Line<'a, T> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            event: Option<&'static str>,
             /// Where it failed, or was not begun.
             #[serde(skip_serializing_if = "Option::is_none")]
             host: Option<String>,
             #[serde(flatten)]
-            deployed: Option<&'a Deployed>,
+            done: Option<&'a T>,
             #[serde(skip_serializing_if = "Option::is_none")]
             error: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,16 +79,16 @@ impl DeployReport {
         }
         let mut out = String::new();
         for fate in &self.fates {
-            let deployed = fate.result.as_ref().and_then(|result| result.as_ref().ok());
+            let done = fate.result.as_ref().and_then(|result| result.as_ref().ok());
             let error = fate.result.as_ref().and_then(|result| result.as_ref().err());
             let line = Line {
-                event: match (deployed, error) {
-                    (Some(_), _) => "deployed",
-                    (None, Some(_)) => "failed",
-                    (None, None) => "not-begun",
+                event: match (done, error) {
+                    (Some(_), _) => T::EVENT,
+                    (None, Some(_)) => Some("failed"),
+                    (None, None) => Some("not-begun"),
                 },
-                host: deployed.is_none().then(|| fate.place.host.to_string()),
-                deployed,
+                host: done.is_none().then(|| fate.place.host.to_string()),
+                done,
                 error: error.map(Error::one_line),
                 status: error.map(|error| error.exit().code()),
             };
@@ -93,7 +103,7 @@ impl DeployReport {
         for fate in &self.fates {
             let host = &fate.place.host;
             let _ = match &fate.result {
-                Some(Ok(it)) => writeln!(out, "{host}  {}", sentence(it)),
+                Some(Ok(it)) => writeln!(out, "{host}  {}", it.sentence()),
                 Some(Err(_)) if self.fates.len() == 1 => Ok(()),
                 Some(Err(error)) => {
                     writeln!(out, "{host}  failed: {}", error.one_line())
@@ -118,6 +128,14 @@ impl DeployReport {
             None if self.fates.iter().any(|fate| fate.result.is_none()) => Err(Error::interrupted()),
             None => Ok(()),
         }
+    }
+}
+
+impl Done for Deployed {
+    const EVENT: Option<&'static str> = Some("deployed");
+
+    fn sentence(&self) -> String {
+        sentence(self)
     }
 }
 
@@ -152,7 +170,7 @@ pub fn deploy(
     build: &BuildOptions,
     options: &DeployOptions,
     progress: &dyn Progress,
-) -> Result<DeployReport> {
+) -> Result<Report<Deployed>> {
     let board = &build.board;
     deploy::with_slots(board, |_| Ok(()))?;
     let boot_partition = boot_partition(board)?;
@@ -205,7 +223,7 @@ pub fn deploy(
         let seconds = start.elapsed().as_secs_f64();
         progress.event(&Event::StageFinished { stage: "deploy", seconds, fresh: false });
     }
-    Ok(DeployReport { fates })
+    Ok(Report { fates })
 }
 
 /// `--no-build`: everything must be there, and up to date.
@@ -258,7 +276,7 @@ pub fn deploy_module(
     options: &DeployOptions,
     name: &str,
     progress: &dyn Progress,
-) -> Result<Vec<Reloaded>> {
+) -> Result<Report<Reloaded>> {
     module::check_name(name)?;
     let board = &build.board;
     let boot_partition = boot_partition(board)?;
@@ -278,12 +296,10 @@ pub fn deploy_module(
             .into_iter()
             .map(|it| it.join().unwrap_or_else(|_| Err(Error::new("a connecting thread died"))));
         let file = file?;
-        connections
-            .map(|connection| {
-                let (remote, release) = connection?;
-                module::reload(&remote, &file, name, &release)
-            })
-            .collect()
+        let reload = |(remote, release): (Remote, String)| module::reload(&remote, &file, name, &release);
+        let results = connections.map(|connection| Some(connection.and_then(reload)));
+        let fates = options.places.iter().cloned().zip(results);
+        Ok(Report { fates: fates.map(|(place, result)| Fate { place, result }).collect() })
     })
 }
 
@@ -300,30 +316,22 @@ fn build_module(build: &BuildOptions, name: &str, progress: &dyn Progress) -> Re
     kernel::build_module(&spec, name, &to, progress)
 }
 
-/// A sentence and the kernel's words per board.
-pub fn reloaded_text(all: &[Reloaded]) -> String {
-    let mut out = String::new();
-    for it in all {
-        let with = if it.dependents.is_empty() {
+impl Done for Reloaded {
+    const EVENT: Option<&'static str> = None;
+
+    /// And the kernel's words.
+    fn sentence(&self) -> String {
+        let with = if self.dependents.is_empty() {
             String::new()
         } else {
-            format!(", with {}", it.dependents.join(", "))
+            format!(", with {}", self.dependents.join(", "))
         };
-        let _ = writeln!(
-            out,
-            "{}  {} reloaded{with} in {:.2} s; until the next boot",
-            it.host, it.module, it.seconds
-        );
-        for line in &it.dmesg {
-            let _ = writeln!(out, "  {line}");
+        let mut out = format!("{} reloaded{with} in {:.2} s; until the next boot", self.module, self.seconds);
+        for line in &self.dmesg {
+            let _ = write!(out, "\n  {line}");
         }
+        out
     }
-    out
-}
-
-/// JSON lines.
-pub fn reloaded_json(all: &[Reloaded]) -> Result<String> {
-    all.iter().map(json).collect()
 }
 
 /// A board to be asked or told something.

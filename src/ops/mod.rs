@@ -30,10 +30,7 @@ use clap::ValueEnum;
 
 pub use assemble::assemble;
 pub use build::{Built, build};
-pub use deploy::{
-    DeployOptions, DeployReport, Status, TargetOptions, deploy, deploy_module, reloaded_json, reloaded_text,
-    rows_json, rows_text,
-};
+pub use deploy::{DeployOptions, Status, TargetOptions, deploy, deploy_module, rows_json, rows_text};
 pub use doctor::doctor;
 pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;

@@ -88,3 +88,27 @@ fn refusals() {
          caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n",
     );
 }
+
+#[test]
+fn one_board_that_is_off_keeps_no_other_from_it() {
+    let lab = Lab::new();
+    lab.edit_module("now");
+    let hosts = ["--host", "127.0.0.1:9", "--host", "board"];
+    let args = [&["deploy", "--board", "acme", "--module", "led"], &hosts[..]].concat();
+    let outcome = lab.run(&args);
+    assert_text(
+        &outcome.stdout,
+        "127.0.0.1:9  failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n\
+         board  led reloaded in [TIME] s; until the next boot\n  \
+         [    9.000000] led: loaded\n",
+    );
+    assert_refused(&outcome, 5, "error: 1 of 2 boards failed\n");
+    let json = lab.run(&[&args[..], &["--json"]].concat()).stdout;
+    let results = &json[json.find("{\"event\":\"failed\"").unwrap()..];
+    assert_text(
+        results,
+        "{\"event\":\"failed\",\"host\":\"127.0.0.1:9\",\"error\":\"cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\",\"status\":5}\n\
+         {\"host\":\"board\",\"module\":\"led\",\"dependents\":[],\"dmesg\":[\"[    8.000000] led: unloaded\",\"[    9.000000] led: loaded\"],\"seconds\":[TIME]}\n\
+         {\"chain\":[\"1 of 2 boards failed\"],\"event\":\"error\",\"hint\":null,\"status\":5,\"text\":\"1 of 2 boards failed\"}\n",
+    );
+}
