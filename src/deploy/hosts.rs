@@ -101,6 +101,12 @@ impl Hosts {
                 places.push(place);
             }
         }
+        if places.is_empty() {
+            let empty: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
+            return Err(Error::usage("there is no board to deploy to")
+                .caused_by(format!("group {} of `{}` is empty", empty.join(", "), self.shown))
+                .hint("`[group]` of `hosts.toml` holds lists of hosts by name"));
+        }
         Ok(places)
     }
 }

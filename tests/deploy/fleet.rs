@@ -82,6 +82,19 @@ fn a_canary_and_a_limit() {
     lab.run(&[DEPLOY, &hosts, &["--canary", "1", "--no-reboot"]].concat()).ok();
 }
 
+#[test]
+fn a_group_with_nobody_in_it() {
+    let lab = Lab::with(&[]);
+    lab.project.write("hosts.toml", "[group]\nrack = []\n");
+    assert_refused(
+        &lab.run(&[DEPLOY, &["--group", "rack"]].concat()),
+        2,
+        "error: there is no board to deploy to\n  \
+         caused by: group `rack` of `hosts.toml` is empty\n\n\
+         hint: `[group]` of `hosts.toml` holds lists of hosts by name\n",
+    );
+}
+
 /// Lines of boards that work at once come in any order.
 fn sorted(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
