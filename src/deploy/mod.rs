@@ -143,7 +143,9 @@ pub fn lock(remote: &Remote, by: &str) -> Result<Held> {
         return Ok(Held(staying));
     }
     let host = remote.session().host();
-    match line.strip_prefix("held ").map(|rest| rest.split_once(' ').unwrap_or((rest, ""))) {
+    // Who has taken it just now has yet to say so.
+    let held = line.strip_prefix("held").map(|rest| rest.strip_prefix(' ').unwrap_or(rest));
+    match held.map(|rest| rest.split_once(' ').unwrap_or((rest, ""))) {
         Some((since, by)) => Err(Error::new(format!("{host} is being deployed to already"))
             .caused_by(format!(
                 "by {}, since {}",

@@ -481,6 +481,21 @@ fn two_at_once() {
 }
 
 #[test]
+fn one_that_has_just_taken_the_lock() {
+    let lab = changed();
+    // It has yet to say who it is.
+    std::fs::create_dir_all(lab.board().path("run/bimg/lock")).unwrap();
+    assert_refused(
+        &lab.deploy(&[]),
+        1,
+        "error: deploy to board failed\n  \
+         caused by: board is being deployed to already\n  \
+         caused by: by somebody, since just now\n\n\
+         hint: wait until that has ended; the lock goes with its connection\n",
+    );
+}
+
+#[test]
 fn a_board_that_reboots_midway() {
     let lab = changed();
     let board = lab.board();

@@ -1,6 +1,10 @@
 //! The scripts that run on boards, judged by others.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use crate::common::Project;
+use crate::common::live::eventually;
 
 #[test]
 fn shellcheck_finds_nothing() {
@@ -19,4 +23,71 @@ fn shellcheck_finds_nothing() {
         scripts += 1;
     }
     assert!(scripts > 5);
+}
+
+/// `lock.sh` with its board's `/run` and uptime below `dir`, and `before` to make it slow.
+fn lock(dir: &std::path::Path, before: &str) -> Child {
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/remote");
+    let read = |name: &str| std::fs::read_to_string(format!("{scripts}/{name}")).unwrap();
+    let text = read("prelude.sh") + before + &read("lock.sh");
+    let at = dir.display();
+    let text =
+        text.replace("run=/run", &format!("run={at}")).replace("/proc/uptime", &format!("{at}/uptime"));
+    #[expect(clippy::disallowed_methods, reason = "a board is not bimg's child")]
+    let mut command = Command::new("sh");
+    command.args(["-c", &text, "bimg", "somebody"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// What it says first.
+fn said(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line.split_whitespace().next().unwrap_or_default().to_string()
+}
+
+fn end(mut child: Child) {
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_lock_that_was_left_goes_to_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("bimg/lock");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(dir.path().join("uptime"), "100.00 1.00\n").unwrap();
+    // Beyond the largest there is.
+    std::fs::write(left.join("pid"), "99999999\n").unwrap();
+    // Has seen that nobody holds it, and takes its time.
+    let slow = "rm() { case $* in *lock) : >\"$run/slow\"; sleep 1 ;; esac; command rm \"$@\"; }\n";
+    let mut second = lock(dir.path(), slow);
+    eventually("the slow one", || dir.path().join("bimg/slow").exists());
+    let mut first = lock(dir.path(), "");
+    let mut words = [said(&mut first), said(&mut second)];
+    words.sort();
+    assert_eq!(words, ["held", "taken"]);
+    end(first);
+    end(second);
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_clock_that_jumps_ends_no_deploy() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("uptime"), "100.00 1.00\n").unwrap();
+    let mut first = lock(dir.path(), "");
+    assert_eq!(said(&mut first), "taken");
+    // The board has just been told the time; its last sign of life is from 1970.
+    let beat = std::fs::File::open(dir.path().join("bimg/lock/beat")).unwrap();
+    beat.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let mut second = lock(dir.path(), "");
+    assert_eq!(said(&mut second), "held");
+    end(second);
+    // Half a minute without one.
+    std::fs::write(dir.path().join("uptime"), "131.00 1.00\n").unwrap();
+    let mut third = lock(dir.path(), "");
+    assert_eq!(said(&mut third), "taken");
+    end(third);
+    end(first);
 }

@@ -1,24 +1,38 @@
 # Holds the board for one deploy until stdin ends, as it does when the connection is cut. $1 who
 mkdir -p "$run"
 lock=$run/lock
+# Seconds since boot: a board's clock may jump.
+now() {
+	read -r up _ </proc/uptime
+	echo "${up%%.*}"
+}
 # A cable that was pulled tells nobody: a deploy that has said nothing for half a minute is over.
 silent() {
-	now=$(date +%s)
-	beat=$(stat -c %Y "$lock/beat" 2>/dev/null) || beat=$now
-	[ $((now - beat)) -gt 30 ]
+	beat=$(cat "$lock/beat" 2>/dev/null)
+	case $beat in '' | *[!0-9]*) return 1 ;; esac
+	[ $(($(now) - beat)) -gt 30 ]
+}
+# Puts away the lock of $1, which is over: one of several who saw that does it, while it is the same lock still.
+free() {
+	mkdir "$lock/over.$1" 2>/dev/null || return
+	if [ "$(cat "$lock/pid" 2>/dev/null)" = "$1" ]; then
+		rm -rf "$lock"
+	else
+		rmdir "$lock/over.$1"
+	fi
 }
 take() {
-	if [ -r "$lock/pid" ]; then
-		pid=$(cat "$lock/pid")
-		if ! kill -0 "$pid" 2>/dev/null; then
-			rm -rf "$lock"
-		elif silent; then
-			for pid in "$pid" $(ls "$run/writers" 2>/dev/null); do
-				kill -9 "-$pid" 2>/dev/null
-				kill -9 "$pid" 2>/dev/null
-			done
-			rm -rf "$lock"
-		fi
+	owner=$(cat "$lock/pid" 2>/dev/null)
+	if [ -z "$owner" ]; then
+		:
+	elif ! kill -0 "$owner" 2>/dev/null; then
+		free "$owner"
+	elif silent; then
+		for pid in "$owner" $(ls "$run/writers" 2>/dev/null); do
+			kill -9 "-$pid" 2>/dev/null
+			kill -9 "$pid" 2>/dev/null
+		done
+		free "$owner"
 	fi
 	mkdir "$lock" 2>/dev/null
 }
@@ -33,7 +47,8 @@ until take; do
 done
 trap 'rm -rf "$lock"' EXIT
 trap 'exit 9' HUP INT TERM PIPE
-echo $$ >"$lock/pid"
+# At once: who finds a lock with half a number would take it away.
+{ echo $$ >"$lock/pid.new" && mv "$lock/pid.new" "$lock/pid"; } || die "cannot write $lock"
 printf '%s\n' "$1" >"$lock/by"
 date -u +%Y-%m-%dT%H:%M:%SZ >"$lock/since"
 # What a deploy whose connection broke still has running: it ends by itself, as its input has.
@@ -52,6 +67,6 @@ for writer in "$run"/writers/*; do
 done
 # What one before us, killed, left mounted.
 umount "$run/boot" 2>/dev/null || :
-: >"$lock/beat"
+now >"$lock/beat"
 echo taken
-while read -r _; do : >"$lock/beat"; done
+while read -r _; do now >"$lock/beat"; done
