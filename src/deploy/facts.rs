@@ -46,6 +46,8 @@ pub struct Facts {
     pub state: BTreeMap<String, Vec<u8>>,
     /// Deployments by ID.
     pub deployments: BTreeMap<String, Deployment>,
+    /// The place of the image's own kernel among those that were confirmed, if a rollback led to it.
+    pub image_good: Option<u64>,
     /// Kernels on the boot partition that deployments share.
     pub kernels: BTreeSet<SlotId>,
     /// Those that no deployment names, whole or not.
@@ -172,6 +174,7 @@ impl Facts {
             "info" | "good" | "log" | "boot-missing" => {
                 self.deployments.get_mut(current.as_ref()?)?.line(key, value);
             }
+            "image-good" => self.image_good = value.parse().ok(),
             "base" => self.base.id = Some(text()),
             "kernel" => {
                 // One that has not arrived whole has another name.

@@ -81,9 +81,11 @@ pub fn last_known_good(facts: &Facts, slots: &dyn Slots) -> Option<String> {
         .iter()
         .filter(|(id, it)| **id != default && !it.boot_missing)
         .filter_map(|(id, it)| Some((it.good?, id)))
+        .map(|(rank, id)| (rank, Some(id.clone())))
+        .chain(facts.image_good.map(|rank| (rank, None)))
         .filter(|(rank, _)| below.is_none_or(|below| *rank < below))
         .max()
-        .map(|(_, id)| id.clone())
+        .and_then(|(_, id)| id)
 }
 
 /// Deployments beyond `keep`: never the default, the running, an armed one or the last known good.

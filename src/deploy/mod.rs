@@ -46,7 +46,7 @@ use self::remote::{Reach, Remote};
 use self::transfer::{Delta, Transfer};
 use self::trial::Trial;
 use crate::board::Board;
-use crate::boot::{self, BootInput, SlotDirs, SlotState, Slots};
+use crate::boot::{self, BootInput, SlotDirs, SlotId, SlotState, Slots};
 use crate::error::{Error, Exit, Result};
 use crate::progress::Progress;
 use crate::ssh::{Host, Options, Staying};
@@ -212,7 +212,9 @@ impl One<'_> {
             self.progress.note(&format!("{}: {id} runs on trial: going on there", self.place.host));
             drop(need);
             self.phase.set(TRIAL);
-            self.trial().judge(remote, &facts, &payload.id, &payload.release, None)?;
+            let default = facts.slots(self.reach.slots).unwrap_or_default().default;
+            let old = default.as_ref().map_or("image", SlotId::as_str);
+            self.trial().judge(remote, &facts, &payload.id, &payload.release, None, old)?;
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
         }
         self.check_commands(&remote)?;

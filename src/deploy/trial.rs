@@ -128,6 +128,8 @@ impl Trial<'_> {
     pub fn run(&self, remote: Remote, id: &SlotId, release: &str, before: &Facts) -> Result<Remote> {
         let console = self.console_size();
         let default = before.slots(self.reach.slots).unwrap_or_default().default;
+        let old = default.as_ref().map(SlotId::as_str);
+        let old = if before.running() == old { old.unwrap_or("image") } else { "" };
         self.progress.note(&format!("{}: trial boot of {release} ({id})", self.reach.host));
         write_state(
             &remote,
@@ -140,7 +142,7 @@ impl Trial<'_> {
         let (start, time) = (Instant::now(), SHUTDOWN + self.time);
         match self.wait(&before.boot_id, start, time) {
             Ok((remote, facts)) if facts.running() == Some(id.to_string().as_str()) => {
-                self.judge(remote, &facts, id, release, console)
+                self.judge(remote, &facts, id, release, console, old)
             }
             Ok((remote, facts)) => {
                 Err(self.rolled_back(&remote, id, &facts, "it did not get as far as SSH", console))
@@ -152,7 +154,7 @@ impl Trial<'_> {
                     Ok((remote, facts)) if facts.running() != Some(id.to_string().as_str()) => {
                         Err(self.rolled_back(&remote, id, &facts, "it was never reached by SSH", console))
                     }
-                    Ok((remote, facts)) => self.judge(remote, &facts, id, release, console),
+                    Ok((remote, facts)) => self.judge(remote, &facts, id, release, console, old),
                     Err(error) => Err(self.lost(error, console)),
                 }
             }
@@ -160,7 +162,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Confirms the deployment that the board runs on trial, or sends it back.
+    /// Confirms the deployment that the board runs on trial, or sends it back. `before`: the default until now, if it ran.
     pub fn judge(
         &self,
         remote: Remote,
@@ -168,6 +170,7 @@ impl Trial<'_> {
         id: &SlotId,
         release: &str,
         console: Option<u64>,
+        before: &str,
     ) -> Result<Remote> {
         let verdict = if facts.release == release {
             self.check_all(&remote)
@@ -175,7 +178,7 @@ impl Trial<'_> {
             Err(Error::new(format!("`uname -r` says {}, and {release} was deployed", facts.release)))
         };
         let confirm = || {
-            let args = [id.as_str(), facts.boot_id.as_str()];
+            let args = [id.as_str(), facts.boot_id.as_str(), before];
             remote.run("confirm the new kernel", include_str!("remote/good.sh"), &args)
         };
         let confirmed = match verdict {

@@ -132,6 +132,34 @@ fn old_ones_are_pruned() {
 }
 
 #[test]
+fn the_one_before_a_new_one_is_what_ran_then() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.project.edit("boards/acme.toml", "timeout = 20", "timeout = 20\nkeep = 2");
+    lab.edit_module("one");
+    lab.deploy(&[]).ok();
+    let one = board.running();
+    lab.edit_module("two");
+    lab.deploy(&[]).ok();
+    let two = board.running();
+    // The second was found wanting.
+    lab.target(&["rollback"]).ok();
+    assert_eq!(board.running(), one);
+    lab.edit_module("three");
+    lab.deploy(&[]).ok();
+    assert!(!board.deployments().contains(&two));
+    lab.target(&["rollback"]).ok();
+    assert_eq!(board.running(), one);
+    // The same from the image.
+    lab.target(&["rollback"]).ok();
+    assert_eq!(board.running(), "image");
+    lab.edit_module("four");
+    lab.deploy(&[]).ok();
+    lab.target(&["rollback"]).ok();
+    assert_eq!(board.running(), "image");
+}
+
+#[test]
 fn a_trial_that_goes_on() {
     let lab = Lab::new();
     let board = lab.board();

@@ -72,6 +72,7 @@ list() {
 		bootable "$id" || echo "boot-missing 1"
 	done
 	for dir in "$boot_at"/bimg/kernels/*/; do
+	[ ! -r "$store/image/good" ] || echo "image-good $(sed -n 2p "$store/image/good")"
 		dir=${dir%/}
 		[ -d "$dir" ] || continue
 		echo "kernel ${dir##*/}"
