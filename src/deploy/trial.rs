@@ -45,8 +45,8 @@ pub struct Trial<'a> {
 }
 
 /// What a board says briefly.
-const PEEK: &str = "echo \"machine $(uname -m)\"\necho \"release $(uname -r)\"\necho \"version $(uname -v)\"\n\
-    echo \"boot-id $(cat /proc/sys/kernel/random/boot_id)\"\necho \"cmdline $(cat /proc/cmdline)\"\n";
+const PEEK: &str = "echo \"machine $(uname -m)\"\necho \"release $(uname -r)\"\nprintf 'version %s\\n' \"$(uname -v)\"\n\
+    echo \"boot-id $(cat /proc/sys/kernel/random/boot_id)\"\nprintf 'cmdline %s\\n' \"$(cat /proc/cmdline)\"\n";
 
 /// Writes what the boot loader is to start, and makes sure that it stays.
 pub fn write_state(remote: &Remote, slots: &dyn Slots, state: &SlotState) -> Result<()> {

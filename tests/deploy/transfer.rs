@@ -363,6 +363,9 @@ fn a_shell_that_is_dash() {
         return;
     }
     board.dash();
+    // Its `echo` makes two lines of this.
+    let cmdline = board.read("proc/cmdline");
+    board.write("proc/cmdline", &format!("{} dyndbg=format\\nfoo\n", cmdline.trim()));
     lab.edit_module("first");
     lab.deploy(&[]).ok();
     assert_eq!(board.state().0, board.running());

@@ -3,12 +3,13 @@ mkdir -p "$run"
 running=$(sed -n 's/.*bimg_deploy=\([0-9a-f]*\).*/\1/p' /proc/cmdline)
 echo "machine $(uname -m)"
 echo "release $(uname -r)"
-echo "version $(uname -v)"
+printf 'version %s\n' "$(uname -v)"
 echo "boot-id $(cat /proc/sys/kernel/random/boot_id)"
 echo "uptime $(cut -d. -f1 /proc/uptime)"
-echo "cmdline $(cat /proc/cmdline)"
+# `echo` makes two lines of `\n` in some shells.
+printf 'cmdline %s\n' "$(cat /proc/cmdline)"
 for name in compatible model; do
-	[ ! -r /proc/device-tree/$name ] || echo "$name $(tr '\000' ' ' </proc/device-tree/$name)"
+	[ ! -r /proc/device-tree/$name ] || printf '%s %s\n' $name "$(tr '\000' ' ' </proc/device-tree/$name)"
 done
 free() { df -Pk "$1" 2>/dev/null | tail -n 1 | { read -r _ _ _ kib _ && echo "$kib"; }; }
 echo "free-root $(free /lib/modules)"
@@ -71,8 +72,8 @@ list() {
 		[ ! -r "$dir/log" ] || echo "log 1"
 		bootable "$id" || echo "boot-missing 1"
 	done
-	for dir in "$boot_at"/bimg/kernels/*/; do
 	[ ! -r "$store/image/good" ] || echo "image-good $(sed -n 2p "$store/image/good")"
+	for dir in "$boot_at"/bimg/kernels/*/; do
 		dir=${dir%/}
 		[ -d "$dir" ] || continue
 		echo "kernel ${dir##*/}"
@@ -84,11 +85,11 @@ list() {
 		! ours "${id%.partial}" || [ -d "$store/$id" ] || echo "boot-only $id"
 	done
 }
-# What the new deployment may take over: of the running one, or of the kernel that came with the image.
-base() {
 # Lines of `files` about what begins with $1, whatever became of the others.
 noted() { grep -a -e "^[0-9a-f]\{64\}  $1" files 2>/dev/null; }
 all_noted() { [ "$(noted modules/ | cut -c 67- | sort)" = "$(find modules -type f | sort)" ]; }
+# What the new deployment may take over: of the running one, or of the kernel that came with the image.
+base() {
 	if [ -n "$running" ]; then
 		echo "base $running"
 		# Of one that is gone nothing is taken over: the image's kernel is another.
