@@ -370,3 +370,17 @@ fn a_shell_that_is_dash() {
     lab.deploy(&[]).ok();
     assert_eq!(board.state().0, board.running());
 }
+
+#[test]
+fn a_boot_partition_that_belongs_to_somebody() {
+    let lab = Lab::new();
+    // GNU tar as root on a FAT mounted with `uid=`: nobody can change owners there.
+    lab.board().program(
+        "tar",
+        "case \" $* \" in *' -C /boot'*) case \" $* \" in *' -o '*) ;; *)\n\
+         cat >/dev/null; echo 'tar: Cannot change ownership to uid 0, gid 0: Operation not permitted' >&2; exit 2 ;;\n\
+         esac ;; esac\nexec busybox tar \"$@\"",
+    );
+    lab.edit_kernel("first");
+    lab.deploy(&[]).ok();
+}

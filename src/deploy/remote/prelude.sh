@@ -103,8 +103,9 @@ from_card() {
 }
 
 # Unpacks the tar on stdin below $1, packed for program $2. GNU tar takes 10 KiB at once by itself; busybox reads no options there.
+# Nobody can change owners on a FAT that is mounted for somebody (`uid=`): -o leaves them.
 unpack() {
-	"$2" -dc | TAR_OPTIONS=--blocking-factor=1024 tar -x -f - -C "$1" || die "what arrived cannot be unpacked below $1"
+	"$2" -dc | TAR_OPTIONS=--blocking-factor=1024 tar -x -o -f - -C "$1" || die "what arrived cannot be unpacked below $1"
 }
 
 # Hashes the files whose names come on stdin, each with a zero behind it, as `sha256sum` prints them: several times as fast by
