@@ -91,3 +91,41 @@ fn a_clock_that_jumps_ends_no_deploy() {
     end(third);
     end(first);
 }
+
+#[test]
+fn what_one_script_mounted_is_not_taken_from_another() {
+    let project = Project::new();
+    let prelude = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/remote/prelude.sh");
+    // A board whose boot partition nobody has mounted. A mount is a link to the directory that stands in for it.
+    let board = "mkdir -p sys/dev/block sys/disk/p1 sys/disk/p2 fat run && ln -s ../../disk/p2 sys/dev/block/179:2 &&
+         echo 1 >sys/disk/p1/partition && echo 179:1 >sys/disk/p1/dev &&
+         echo '22 1 179:2 / / rw - ext4 /dev/root rw' >mountinfo
+         sed \"s|/proc/self/mountinfo|$PWD/mountinfo|; s|/sys/dev|$PWD/sys/dev|; s|^run=/run|run=$PWD/run|\" \"$1\" >prelude
+         cat >>prelude <<'END'
+boot_where() { boot_find 1 boot.scr || :; }
+command() { false; }
+mount() {
+	case $* in *remount*) sed -i 's|/boot ro|/boot rw|' \"$here/mountinfo\" && return ;; esac
+	rmdir \"$run/boot\" && ln -s \"$here/fat\" \"$run/boot\" &&
+		echo \"31 22 179:1 / $run/boot ro - vfat /dev/p1 ro\" >>\"$here/mountinfo\"
+}
+umount() {
+	# Busy, as the kernel has it.
+	[ \"$1\" = -l ] || ! ls -l /proc/[0-9]*/cwd /proc/[0-9]*/fd 2>/dev/null | grep -q \" $here/fat\" || return
+	rm -f \"$run/boot\" && mkdir \"$run/boot\" && sed -i /vfat/d \"$here/mountinfo\"
+}
+END";
+    project.write("board.sh", board);
+    project.shell(&format!("mkdir board && cd board && sh ../board.sh {prelude}"));
+    for shell in ["dash", "busybox ash"] {
+        // One looks; another begins to write meanwhile, and goes on when the first has ended.
+        project.shell(&format!(
+            "cd board && here=$PWD && export here && rm -f looks writes fat/*
+             {{ cat prelude; echo 'boot_open ro; : >\"$here/looks\"; until [ -e \"$here/writes\" ]; do sleep 0.02; done'; }} >look
+             {{ cat prelude; echo 'boot_open rw; : >\"$here/writes\"; until [ -e \"$here/ended\" ]; do sleep 0.02; done
+                echo all >\"$boot_at/file\"'; }} >write
+             rm -f ended; {{ {shell} look; : >ended; }} & until [ -e looks ]; do sleep 0.02; done
+             {shell} write && wait && [ \"$(cat fat/file)\" = all ] && ! grep vfat mountinfo"
+        ));
+    }
+}

@@ -64,6 +64,12 @@ boot_open() {
 	boot_undo=''
 	writing
 	[ -n "$boot_at$boot_dev" ] || boot_where
+	if [ "$boot_at" = "$run/boot" ]; then
+		# By another script, which may just be taking it away: not what is in use.
+		exec 4<"$boot_at"
+		boot_where
+		boot_undo=umount
+	fi
 	if [ -z "$boot_at" ]; then
 		mkdir -p "$run/boot" || die "cannot make $run/boot"
 		# A power cut leaves FAT dirty, not broken.
@@ -74,11 +80,12 @@ boot_open() {
 			die "cannot mount $boot_dev: $(cat "$run/error")"
 		boot_at=$run/boot
 		boot_undo=umount
+		exec 4<"$boot_at"
 	elif [ "$1" = rw ] && [ -n "$boot_ro" ]; then
 		mount -o remount,rw "$boot_at" 2>"$run/error" ||
 			die "$boot_at is mounted read-only and stays so: $(tail -n 1 "$run/error")" \
 				"\`mount -o remount,rw $boot_at\` on the board says more; a card may have a lock switch"
-		boot_undo=ro
+		boot_undo=${boot_undo:-ro}
 	fi
 }
 
@@ -87,7 +94,9 @@ boot_close() {
 	case $boot_undo in
 	umount)
 		sync
-		umount "$boot_at" || umount -l "$boot_at"
+		exec 4<&-
+		# The last script that uses it does.
+		umount "$boot_at" 2>/dev/null
 		;;
 	ro) mount -o remount,ro "$boot_at" ;;
 	esac
