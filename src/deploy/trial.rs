@@ -131,6 +131,10 @@ impl Trial<'_> {
         let old = default.as_ref().map(SlotId::as_str);
         let old = if before.running() == old { old.unwrap_or("image") } else { "" };
         self.progress.note(&format!("{}: trial boot of {release} ({id})", self.reach.host));
+        if before.deployments.get(id.as_str()).is_some_and(|it| it.log) {
+            // Of an earlier trial.
+            remote.run("remove a log", "rm -f \"$store/$1/log\"\n", &[id.as_str()])?;
+        }
         write_state(
             &remote,
             self.reach.slots,

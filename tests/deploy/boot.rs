@@ -218,6 +218,21 @@ fn it_dies_while_it_is_checked() {
 }
 
 #[test]
+fn the_log_of_an_earlier_trial_is_none_of_this_one() {
+    let lab = changed();
+    let board = lab.board();
+    lab.deploy(&["--no-reboot"]).ok();
+    let [id] = board.deployments().try_into().unwrap();
+    board.write(&format!("lib/modules/.bimg/{id}/log"), "words of another boot\n");
+    board.trials(Fate::Hangs);
+    let outcome = lab.deploy(&[]);
+    assert_eq!(outcome.status, Some(4), "{outcome:?}");
+    let log = lab.project.path("build/acme/log/deploy-board.log");
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    assert!(!log.contains("another boot"), "{log}");
+}
+
+#[test]
 fn the_real_init_stays_what_it_was() {
     let lab = Lab::new();
     let board = lab.board();
