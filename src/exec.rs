@@ -423,6 +423,14 @@ fn shorten(command: &str) -> String {
     format!("{head}…")
 }
 
+/// Writes a program for a test, by a process of its own: what other tests start meanwhile would inherit a descriptor
+/// that writes here, and until it is closed nobody can start the program (`Text file busy`).
+#[cfg(test)]
+pub fn write_program(path: &Path, text: &str) -> Result<()> {
+    let script = "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"";
+    Cmd::new("sh").args(["-c", script, "sh"]).arg(path).arg(text).check().map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

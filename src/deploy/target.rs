@@ -14,12 +14,10 @@ pub fn init_script(release: &str, id: &SlotId, real_init: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
     use super::*;
-    use crate::exec::Cmd;
+    use crate::exec::{Cmd, write_program};
     use crate::fsx;
 
     /// A directory that stands in for a board: its devices are files.
@@ -49,12 +47,8 @@ mod tests {
                 ("sleep", "[ $1 = 1 ] && exec /bin/sleep 0.02; exec /bin/sleep 5"),
                 ("init", "echo init \"$@\" trial=$bimg_trial deploy=$bimg_deploy path=$PATH >>$log"),
             ] {
-                board.write(
-                    &format!("bin/{name}"),
-                    &format!("#!/bin/sh\nlog={}\n{does}\n", board.path("log").display()),
-                );
-                std::fs::set_permissions(board.path(&format!("bin/{name}")), Permissions::from_mode(0o755))
-                    .unwrap();
+                let text = format!("#!/bin/sh\nlog={}\n{does}\n", board.path("log").display());
+                write_program(&board.path(&format!("bin/{name}")), &text).unwrap();
             }
             board
         }

@@ -77,14 +77,11 @@ fn unknown_names_get_the_nearest() {
 
 /// A compiler that says what it is told to.
 fn fake(dir: &Path, name: &str, machine: &str, version: &str) -> String {
-    use std::os::unix::fs::PermissionsExt;
     for tool in ["gcc", "ld"] {
-        let path = dir.join(format!("{name}{tool}"));
         let script = format!(
             "#!/bin/sh\ncase $1 in -dumpmachine) echo {machine};; *) echo 'fake ({tool}) {version}';; esac\n"
         );
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        crate::exec::write_program(&dir.join(format!("{name}{tool}")), &script).unwrap();
     }
     dir.join(name).display().to_string()
 }

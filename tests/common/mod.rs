@@ -7,7 +7,8 @@ pub mod live;
 pub mod server;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -143,9 +144,7 @@ impl Project {
 
     /// A program that bimg finds before the host's.
     pub fn tool(&self, name: &str, script: &str) {
-        let path = self.root().join("tools").join(name);
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&self.root().join("tools").join(name), script.as_bytes());
     }
 
     /// Makes the compiler wait, or go on.
@@ -282,6 +281,17 @@ fn finish(command: &mut Command) -> Outcome {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// Writes a program, by a process of its own: what other tests start meanwhile would inherit a descriptor that writes
+/// here, and until it is closed nobody can start the program (`Text file busy`).
+pub fn write_program(path: &Path, bytes: &[u8]) {
+    #[expect(clippy::disallowed_methods, reason = "as above")]
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"]).arg(path);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 fn copy(from: &Path, to: &Path) {

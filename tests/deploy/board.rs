@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::Project;
+use crate::common::{Project, write_program};
 use crate::loader::{self, Start};
 use crate::wire::Wire;
 
@@ -150,14 +150,14 @@ impl Board {
         ] {
             fs::create_dir_all(root.join(below)).unwrap();
         }
-        program(&root.join("bin/busybox"), &busybox());
+        write_program(&root.join("bin/busybox"), &busybox());
         let list = run(command(host("busybox")).arg("--list"));
         let faked = |applet: &str| FAKES.iter().any(|(name, _)| *name == applet);
         for applet in list.lines().filter(|applet| !faked(applet) && *applet != "busybox") {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         for (name, text) in FAKES {
-            program(&root.join("usr/local/bin").join(name), format!("#!/bin/sh\n{text}\n").as_bytes());
+            write_program(&root.join("usr/local/bin").join(name), format!("#!/bin/sh\n{text}\n").as_bytes());
         }
         fs::write(root.join("dev/kmsg"), "[    1.000000] Booting Linux\n").unwrap();
         project.shell(&format!(
@@ -210,7 +210,7 @@ impl Board {
 
     /// A program that comes before busybox's.
     pub fn program(&self, name: &str, text: &str) {
-        program(&self.path("usr/local/bin").join(name), format!("#!/bin/sh\n{text}\n").as_bytes());
+        write_program(&self.path("usr/local/bin").join(name), format!("#!/bin/sh\n{text}\n").as_bytes());
     }
 
     /// A program of the host's and the libraries that it names.
@@ -508,7 +508,7 @@ fn keys(dir: &Path, port: u16) {
     let enter = format!(
         "#!/bin/sh\n{enter} PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin sh -c '{inside}' '{shown}/root' \"$SSH_ORIGINAL_COMMAND\"\n"
     );
-    program(&dir.join("enter"), enter.as_bytes());
+    write_program(&dir.join("enter"), enter.as_bytes());
     fs::write(
         dir.join("sshd_config"),
         format!(
@@ -522,11 +522,6 @@ fn keys(dir: &Path, port: u16) {
         // Where a server that runs as root locks its network side in; compiled in.
         fs::create_dir_all("/run/sshd").unwrap();
     }
-}
-
-fn program(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
