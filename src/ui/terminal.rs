@@ -59,13 +59,17 @@ impl Terminal {
 
     /// Ends the live lines; those of running stages stay, marked as failed.
     pub fn fail(&self) {
+        self.fail_at(Instant::now());
+    }
+
+    fn fail_at(&self, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, bar) in state.tasks.drain(..) {
             bar.finish_and_clear();
         }
         for stage in std::mem::take(&mut state.stages) {
             stage.bar.finish_and_clear();
-            let time = stage.start.elapsed();
+            let time = now.duration_since(stage.start);
             let line =
                 text::stage(Mark::Failed, &stage.name, time, &stage.reason, (self.width)(), self.paint);
             self.keep(&mut state, &line);

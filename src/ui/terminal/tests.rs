@@ -160,21 +160,37 @@ fn running_stages_and_tasks_are_live() {
     terminal.count("compiling", 5, Some(10), Unit::Items);
     terminal.event(&started("rootfs", "never built"));
     terminal.event(&Event::Output { line: "  CC  init/main.o" });
-    std::thread::sleep(Duration::from_millis(500));
-    let text = screen.text();
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 4, "{text}");
-    assert_eq!(lines[0], "  CC  init/main.o");
-    assert!(lines[1].ends_with(" kernel      0s  never built"), "{text}");
-    assert!(lines[2].ends_with(" rootfs      0s  never built"), "{text}");
-    assert_eq!(lines[3], "  compiling             ━━━━━━━━━━━━────────────  5 of 10 (50%)");
+    // A character that turns, and seconds that go by.
+    let running = |line: &str, stage: &str| {
+        let time = line.split_whitespace().nth(2).unwrap_or_default();
+        let is_time = time.strip_suffix('s').is_some_and(|time| time.parse::<u64>().is_ok());
+        let rest = line.char_indices().nth(1).map_or("", |(at, _)| &line[at..]);
+        is_time && rest == format!(" {stage} {time:>7}  never built")
+    };
+    let task = "  compiling             ━━━━━━━━━━━━────────────  5 of 10 (50%)";
+    let start = Instant::now();
+    loop {
+        let text = screen.text();
+        let lines: Vec<&str> = text.lines().collect();
+        if let ["  CC  init/main.o", kernel, rootfs, last] = lines[..]
+            && running(kernel, "kernel")
+            && running(rootfs, "rootfs")
+            && last == task
+        {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{text}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
 fn a_failure_names_the_stages_it_struck() {
     let (screen, terminal) = terminal(false);
+    let start = Instant::now();
     terminal.event(&started("kernel", "never built"));
     terminal.count("compiling", 5, Some(10), Unit::Items);
-    terminal.fail();
+    // Not later than the stage began.
+    terminal.fail_at(start);
     assert_eq!(screen.text(), "✗ kernel    0.0s  never built");
 }
