@@ -21,12 +21,17 @@ use crate::progress::{Event, Progress};
 #[derive(Default)]
 pub(super) struct Heard {
     pub lines: Mutex<Vec<String>>,
+    /// Who waited for a lock. Children of other tests may have inherited one, so anybody may have to.
+    pub waits: Mutex<Vec<String>>,
     pub counts: Mutex<Vec<(u64, Option<u64>)>>,
 }
 
 impl Progress for Heard {
     fn event(&self, event: &Event<'_>) {
         match event {
+            Event::Note { text } if text.starts_with("waiting for another bimg ") => {
+                self.waits.lock().unwrap().push((*text).to_string());
+            }
             Event::Note { text } | Event::Warning { text } => {
                 self.lines.lock().unwrap().push((*text).to_string());
             }
@@ -45,9 +50,14 @@ pub(super) struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
+        // Longer than any server here is kept from answering by what else the host has to do.
+        Self::with_silence(Duration::from_secs(60))
+    }
+
+    /// One that takes a server for gone which says nothing for so long.
+    pub fn with_silence(silence: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let patience =
-            Patience { attempts: 3, back_off: Duration::from_millis(5), silence: Duration::from_millis(500) };
+        let patience = Patience { attempts: 3, back_off: Duration::from_millis(5), silence };
         let store = Store::open(dir.path().join("store")).unwrap().with_patience(patience);
         Bench { dir, store, heard: Heard::default() }
     }

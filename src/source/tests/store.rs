@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Bench, Heard};
 use crate::digest::Digest;
@@ -24,7 +24,12 @@ fn two_at_once_do_the_work_once() {
             scope.spawn(|| {
                 let tree = store.tree(&id, "`linux`", &heard, &mut |into| {
                     fills.fetch_add(1, Ordering::SeqCst);
-                    std::thread::sleep(Duration::from_secs(1));
+                    // Not done before the other one has said that it waits.
+                    let start = Instant::now();
+                    while heard.waits.lock().unwrap().is_empty() {
+                        assert!(start.elapsed() < Duration::from_secs(120), "nobody waits");
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
                     fsx::write_atomic(&into.join("a/Makefile"), b"all:")?;
                     Ok(7)
                 });
@@ -34,7 +39,8 @@ fn two_at_once_do_the_work_once() {
         }
     });
     assert_eq!(fills.load(Ordering::SeqCst), 1);
-    assert_eq!(*heard.lines.lock().unwrap(), ["waiting for another bimg (fetching `linux`)"]);
+    assert_eq!(*heard.waits.lock().unwrap(), ["waiting for another bimg (fetching `linux`)"]);
+    assert_eq!(*heard.lines.lock().unwrap(), [""; 0]);
 }
 
 #[test]
