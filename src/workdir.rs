@@ -243,6 +243,7 @@ mod tests {
     use super::*;
     use crate::exec::Cmd;
     use crate::progress::{Event, Silent};
+    use std::cell::Cell;
     use std::os::fd::AsRawFd;
     use std::process::Stdio;
     use std::sync::Mutex;
@@ -289,16 +290,19 @@ mod tests {
         let holder = File::options().read(true).write(true).open(&path).unwrap();
         holder.lock().unwrap();
         let heard = Heard(Mutex::default());
-        std::thread::scope(|scope| {
-            scope.spawn(|| Lock::take_for(&path, "fetching `x`", &heard).unwrap());
-            std::thread::sleep(POLL * 2);
-            holder.set_len(0).unwrap();
-            (&holder).write_all(b"1\n").unwrap();
-            while heard.0.lock().unwrap().is_empty() {
-                std::thread::sleep(POLL);
+        let looks = Cell::new(0);
+        let lock = Lock::open(&path, "fetching `x`", &heard, |file| {
+            looks.set(looks.get() + 1);
+            if looks.get() == 3 {
+                holder.set_len(0).unwrap();
+                (&holder).write_all(b"1\n").unwrap();
             }
-            drop(holder);
+            if !heard.0.lock().unwrap().is_empty() {
+                holder.unlock().unwrap();
+            }
+            file.try_lock()
         });
+        assert!(lock.unwrap().waited());
         assert_eq!(*heard.0.lock().unwrap(), ["waiting for bimg, process 1 (fetching `x`)"]);
     }
 
