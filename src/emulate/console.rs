@@ -358,7 +358,32 @@ impl Cleaner {
 
 #[cfg(test)]
 mod tests {
-    use super::Cleaner;
+    use super::*;
+
+    #[test]
+    fn silence_behind_the_wait_for_a_root_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let guest = Cmd::new("sh").args([
+            "-c",
+            "echo 'U-Boot 2023.01'; echo '[    2.0] Waiting for root device PARTUUID=1...'; sleep 60",
+        ]);
+        let mut console = Console::start(&guest, &dir.path().join("log"), Duration::MAX).unwrap();
+        // However long it takes to say so, nothing follows.
+        console.expect(&["PARTUUID=1...\n"], "the kernel", Duration::from_secs(50)).unwrap();
+        console.silence = Duration::from_millis(200);
+        let error = loop {
+            if let Err(error) = console.pump(TICK) {
+                break error.to_string();
+            }
+        };
+        assert_eq!(
+            error.replace(&dir.path().display().to_string(), "DIR"),
+            "the kernel waits for a root device that does not appear\n  \
+             caused by: last lines of the console:\n    U-Boot 2023.01\n    \
+             [    2.0] Waiting for root device PARTUUID=1...\n  log: DIR/log\n\n\
+             hint: the kernel lacks the driver of the disk, or `root=` names no partition of the image"
+        );
+    }
 
     #[test]
     fn cleaning_survives_any_cut() {

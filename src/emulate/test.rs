@@ -117,7 +117,7 @@ fn name(path: &Path) -> String {
 }
 
 /// What each boot loader prints when it takes the way that the profile wants.
-fn boot_chain(
+pub(super) fn boot_chain(
     console: &mut Console,
     spec: &TestSpec<'_>,
     direct: Option<&Direct>,
