@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::common::Project;
-use super::common::live::Live;
+use super::common::live::{Live, eventually};
 use super::{project, refused, run, shown};
 
 #[test]
@@ -94,7 +94,7 @@ fn a_pipe_is_read_once() {
     );
     // One that nobody ever writes to.
     let live = Live::start(&mut project.bimg(&["image", "inspect", "pipe"]));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    eventually("its ear for signals", || live.hears(Signal::INT));
     live.signal(Signal::INT);
     assert_eq!(live.end(), (Some(130), "error: cannot read `pipe`\n  caused by: interrupted\n".to_string()));
 }
