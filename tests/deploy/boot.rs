@@ -233,6 +233,23 @@ fn the_log_of_an_earlier_trial_is_none_of_this_one() {
 }
 
 #[test]
+fn what_is_said_to_init_comes_last() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.project.edit("boards/acme.toml", "console=ttyAMA0", "console=ttyAMA0 -- single");
+    lab.deploy(&[]).ok();
+    // The kernel hands on whatever is behind `--`: `init=` and `panic=` as well.
+    let cmdline = board.read("proc/cmdline");
+    let id = board.running();
+    assert!(
+        cmdline.ends_with(&format!(
+            " init=/lib/modules/.bimg/{id}/init bimg_deploy={id} bimg_trial=20 panic=10 -- single\n"
+        )),
+        "{cmdline}"
+    );
+}
+
+#[test]
 fn the_real_init_stays_what_it_was() {
     let lab = Lab::new();
     let board = lab.board();

@@ -45,3 +45,15 @@ fn a_server_that_takes_one_session() {
     std::fs::write(&config, format!("{text}MaxSessions 1\n")).unwrap();
     lab.assert_deploys();
 }
+
+#[test]
+fn one_behind_another() {
+    let lab = Lab::new();
+    let path = lab.project.root().join("ssh_config");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let jump = text.replacen("Host board\n", "Host board\n  ProxyJump gate\n", 1);
+    // The one on the way is the same machine, under another name.
+    let gate = text.replace("Host board\n", "Host gate\n").replace("originalhost board", "originalhost gate");
+    std::fs::write(&path, jump + &gate).unwrap();
+    lab.assert_deploys();
+}
