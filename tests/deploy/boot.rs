@@ -133,9 +133,12 @@ fn its_console_is_kept() {
     board.trials(Fate::Hangs);
     lab.project.write("hosts.toml", "[host.bench]\naddress = \"board\"\nconsole-log = \"console.log\"\n");
     lab.project.write("console.log", "before\n");
+    // The console speaks before the board is back.
+    board.program("reboot", "until [ -e /var/said ]; do sleep 0.05; done\necho \"$*\" >>/var/reboot");
     let mut live = lab.live(&["deploy", "--board", "acme", "--host", "bench"]);
     live.wait_for("board: trial boot of");
     lab.project.write("console.log", "before\n[    0.5] Kernel panic - not syncing: no init\n");
+    board.write("var/said", "");
     let (status, stderr) = live.end();
     assert_eq!(status, Some(4));
     assert_text(
