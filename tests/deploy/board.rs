@@ -419,32 +419,39 @@ impl Shared {
 
     /// Whatever runs there ends, without a word to anybody.
     fn power_off(&self) {
-        let mut doomed: Vec<i32> = Vec::new();
         let mut servers = self.servers.lock().unwrap();
-        let tree = processes();
-        for server in servers.iter() {
-            let mut family = vec![server.id().cast_signed()];
-            let mut at = 0;
-            while at < family.len() {
-                let parent = family[at];
-                family.extend(tree.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
-                at += 1;
+        // What is killed may have started something else an instant before, and takes a moment to be gone.
+        loop {
+            let doomed = self.running(&servers);
+            if doomed.is_empty() {
+                break;
             }
-            doomed.extend(family);
-        }
-        let root = self.root();
-        doomed.extend(
-            tree.iter()
-                .map(|(pid, _)| *pid)
-                .filter(|pid| fs::read_link(format!("/proc/{pid}/root")).is_ok_and(|at| at == root)),
-        );
-        for pid in doomed {
-            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+            for pid in doomed {
+                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
         self.wire.cut();
         for mut server in servers.drain(..) {
             let _ = server.wait();
         }
+    }
+
+    /// Its servers, all that comes from them, and whatever else is at work in its root directory.
+    fn running(&self, servers: &[Child]) -> Vec<i32> {
+        let tree = processes();
+        let mut family: Vec<i32> = servers.iter().map(|server| server.id().cast_signed()).collect();
+        let mut at = 0;
+        while at < family.len() {
+            let parent = family[at];
+            family.extend(tree.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+            at += 1;
+        }
+        family.retain(|member| tree.iter().any(|(pid, _)| pid == member));
+        let root = self.root();
+        let is_here = |pid: &i32| fs::read_link(format!("/proc/{pid}/root")).is_ok_and(|at| at == root);
+        family.extend(tree.iter().map(|(pid, _)| *pid).filter(is_here));
+        family
     }
 
     /// One connection: a server of its own, as inetd starts it.
@@ -472,11 +479,13 @@ impl Shared {
     }
 }
 
-/// Every process and its parent.
+/// Every process that is not dead, and its parent.
 fn processes() -> Vec<(i32, i32)> {
     let parent = |pid: i32| -> Option<(i32, i32)> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some((pid, stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?))
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let is_dead = fields.next().is_none_or(|state| ["Z", "X"].contains(&state));
+        Some((pid, fields.next()?.parse().ok()?)).filter(|_| !is_dead)
     };
     fs::read_dir("/proc")
         .unwrap()
