@@ -115,7 +115,7 @@ struct Shared {
 }
 
 /// Below the ports that anybody gets who asks for any, so that a board that is off keeps its own.
-fn port() -> u16 {
+pub fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first: u16 = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768);

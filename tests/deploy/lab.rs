@@ -201,8 +201,16 @@ fn kib(text: &str) -> Option<usize> {
     (text[..end].contains('.') && text[end..].starts_with(" KiB")).then_some(end + 4)
 }
 
-/// Length of `1.2 s`, `1.2s`, or a whole number of seconds that counts down.
+/// Length of `1.2 s`, `1.2s`, `1m02s`, or a whole number of seconds that counts down.
 fn seconds(text: &str) -> Option<usize> {
+    let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit());
+    if let Some((minutes, rest)) = text.split_once('m')
+        && minutes.chars().all(|c| c.is_ascii_digit())
+        && digits(rest) == Some(2)
+        && rest[2..].starts_with('s')
+    {
+        return Some(minutes.len() + 4);
+    }
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let unit = [" s", "s"].into_iter().find(|unit| text[end..].starts_with(unit))?;
     let ends = |at: usize| !text[at..].starts_with(|c: char| c.is_alphanumeric());

@@ -79,9 +79,7 @@ fn hosts() {
          hint: is the name right, and in DNS or your ssh configuration?\n",
     );
     // Nothing listens there.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = crate::board::port();
     let outcome = host(&format!("127.0.0.1:{port}"));
     let plain = |text: &str| text.replace(&port.to_string(), "[PORT]");
     assert_eq!(outcome.status, Some(5));
