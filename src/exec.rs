@@ -5,11 +5,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -198,38 +198,32 @@ impl Cmd {
         }
         let mut file = File::options().create(true).append(true).open(log).map_err(write_error)?;
         writeln!(file, "$ {}", self.display()).map_err(write_error)?;
-        let (reader, writer) = std::io::pipe().map_err(write_error)?;
+        let (mut reader, writer) = std::io::pipe().map_err(write_error)?;
         let twin = writer.try_clone().map_err(write_error)?;
         let mut group = self.spawn(Stdio::null(), Stdio::from(writer), Stdio::from(twin))?;
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(reader);
-            let mut line = Vec::new();
-            while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-                if sender.send(std::mem::take(&mut line)).is_err() {
+        let (mut rest, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+        loop {
+            // In this order: all that it said before it ended is in the pipe by now. A grandchild may hold that open
+            // after the child is gone: do not wait for it.
+            let ended = group.try_wait()?.is_some();
+            if readable(&reader, if ended { Duration::ZERO } else { POLL }) {
+                let n = reader.read(&mut piece).map_err(write_error)?;
+                if n == 0 {
                     break;
                 }
-            }
-        });
-        loop {
-            match lines.recv_timeout(POLL) {
-                Ok(line) => {
-                    file.write_all(&line).map_err(write_error)?;
-                    on_line(String::from_utf8_lossy(&line).trim_end());
+                file.write_all(&piece[..n]).map_err(write_error)?;
+                rest.extend_from_slice(&piece[..n]);
+                while let Some(end) = memchr::memchr(b'\n', &rest) {
+                    on_line(String::from_utf8_lossy(&rest[..end]).trim_end());
+                    rest.drain(..=end);
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    // A grandchild may hold the pipe open after the child is gone: do not wait for it.
-                    if group.try_wait()?.is_some() {
-                        while let Ok(line) = lines.recv_timeout(POLL) {
-                            file.write_all(&line).map_err(write_error)?;
-                            on_line(String::from_utf8_lossy(&line).trim_end());
-                        }
-                        break;
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
+            } else if ended {
+                break;
             }
             interrupt::check()?;
+        }
+        if !rest.is_empty() {
+            on_line(String::from_utf8_lossy(&rest).trim_end());
         }
         let status = group.wait()?;
         if status.success() { Ok(()) } else { Err(self.failed(status).log(log)) }
@@ -366,6 +360,14 @@ fn pause(child: &Child) {
     }
 }
 
+/// True once a pipe has something to read, or has ended; false when that takes longer than `time`.
+fn readable(pipe: &impl AsFd, time: Duration) -> bool {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: time.as_nanos() as _ };
+    let events = poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&timeout));
+    // A signal may come in between.
+    matches!(events, Ok(1..))
+}
+
 /// The last `lines` lines of a tool's output.
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.trim_end().lines().collect();
@@ -469,6 +471,25 @@ mod tests {
             .unwrap();
         assert_eq!(lines, ["a", "b", "c"]);
         assert!(fsx::read_to_string(&log).unwrap().ends_with("a\nb\nc\n"));
+    }
+
+    #[test]
+    fn last_words_are_logged_and_nothing_that_runs_on_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut lines = Vec::new();
+        let mut slow = |line: &str| {
+            // However late one gets to it.
+            std::thread::sleep(POLL * 3);
+            lines.push(line.to_string());
+        };
+        let script = "sleep 60 & echo $!; echo 'not a line' | tr -d '\\n'";
+        Cmd::new("sh").args(["-c", script]).run_logged(&log, &mut slow).unwrap();
+        let pid = Pid::from_raw(lines[0].parse().unwrap()).unwrap();
+        // It was not waited for; nobody else will.
+        kill_process(pid, Signal::KILL).unwrap();
+        assert_eq!(lines[1..], ["not a line"]);
+        assert!(fsx::read_to_string(&log).unwrap().ends_with("\nnot a line"));
     }
 
     #[test]
