@@ -263,8 +263,7 @@ fn declare(mut builder: FsBuilder, tree: &Tree) -> Result<(FsBuilder, Vec<File<'
             };
             Error::new(format!("ext4 cannot hold `{path}`")).caused_by(cause)
         };
-        let meta = meta(&inode.meta)
-            .map_err(|why| Error::new(format!("ext4 cannot hold `{path}`")).caused_by(why))?;
+        let meta = meta(&inode.meta);
         let Some(parent) = path.parent_str() else {
             builder.set_meta(ROOT, meta).map_err(refused)?;
             directories.insert(path.as_str(), ROOT);
@@ -354,20 +353,19 @@ fn stored_acl(value: &[u8]) -> Option<Vec<u8>> {
     rest.is_empty().then_some(stored)
 }
 
-fn meta(meta: &Meta) -> std::result::Result<mkext4::Meta, String> {
-    let Timestamp { secs, nanos } = checked(meta.mtime)?;
-    Ok(mkext4::Meta::new((meta.mode & 0o7777) as u16, meta.uid, meta.gid, (secs, nanos)))
+fn meta(meta: &Meta) -> mkext4::Meta {
+    let Timestamp { secs, nanos } = held(meta.mtime);
+    mkext4::Meta::new((meta.mode & 0o7777) as u16, meta.uid, meta.gid, (secs, nanos))
 }
 
-/// A time that an inode can hold.
-pub(super) fn checked(time: Timestamp) -> std::result::Result<Timestamp, String> {
+/// The nearest time that an inode can hold, between 1901 and 2446.
+pub(super) fn held(time: Timestamp) -> Timestamp {
     const FIRST: i64 = -(1 << 31);
     const LAST: i64 = (1 << 34) - (1 << 31) - 1;
-    let secs = time.secs;
-    if !(FIRST..=LAST).contains(&secs) {
-        return Err(format!("its time, {secs} seconds from 1970, lies outside the years 1901 to 2446"));
+    if (FIRST..=LAST).contains(&time.secs) {
+        return time;
     }
-    Ok(time)
+    Timestamp { secs: time.secs.clamp(FIRST, LAST), nanos: 0 }
 }
 
 /// A filesystem of some size.

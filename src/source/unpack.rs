@@ -22,6 +22,8 @@ use crate::tree::TreePath;
 use crate::{fsx, input, interrupt};
 
 const CHUNK: usize = 256 << 10;
+/// The last second of the year 9999: a compiler takes no later `SOURCE_DATE_EPOCH`, and none before 1970.
+const LAST_TIME: i64 = 253_402_300_799;
 /// Chunks between the decompressor and the writer: 8 MiB.
 const AHEAD: usize = 32;
 
@@ -215,7 +217,7 @@ impl<'a> Writer<'a> {
         if !self.tops.contains(top) {
             self.tops.insert(top.to_string());
         }
-        let mtime = entry.header().mtime().map_err(&damaged)?;
+        let mtime = entry.header().mtime().map_err(&damaged)?.cast_signed().clamp(0, LAST_TIME);
         match kind {
             EntryType::Directory => return self.directory(&path),
             EntryType::Symlink => self.symlink(&path, &target(entry)?)?,
@@ -232,7 +234,7 @@ impl<'a> Writer<'a> {
                 .caused_by("a source may hold files, directories and links only"));
             }
         }
-        self.unpacked.newest = self.unpacked.newest.max(mtime as i64);
+        self.unpacked.newest = self.unpacked.newest.max(mtime);
         Ok(())
     }
 
@@ -265,7 +267,7 @@ impl<'a> Writer<'a> {
         path: &TreePath,
         entry: &mut Entry<'_, Stream>,
         mode: u32,
-        mtime: u64,
+        mtime: i64,
         damaged: impl Fn(io::Error) -> Error,
     ) -> Result<()> {
         self.parent(path)?;
@@ -290,7 +292,7 @@ impl<'a> Writer<'a> {
         // The same modes whatever the umask; nothing else of the owner's bits means anything here.
         let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
         file.set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
-        let time = UNIX_EPOCH + Duration::from_secs(mtime);
+        let time = UNIX_EPOCH + Duration::from_secs(mtime.cast_unsigned());
         file.set_times(FileTimes::new().set_modified(time)).map_err(failed)
     }
 

@@ -13,6 +13,7 @@ mod sparse;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::IntErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -386,7 +387,7 @@ impl Header {
         let bad = || Error::new(format!("its {what} is malformed"));
         let field = &self.0[at..at + len];
         if field[0] & 0x80 != 0 {
-            // 0xff.. would be negative: no owner, size or device is.
+            // 0xff.. would be negative: no owner, size or device is; for times there is `time`.
             return field[1..]
                 .iter()
                 .try_fold(u64::from(field[0] & 0x7f), |value, byte| {
@@ -396,6 +397,22 @@ impl Header {
         }
         let text = std::str::from_utf8(self.field(at, len)).map_err(|_| bad())?.trim();
         if text.is_empty() { Ok(0) } else { u64::from_str_radix(text, 8).map_err(|_| bad()) }
+    }
+
+    /// A time may lie before 1970, which GNU tar writes as a negative number to base 256. One that is out of all
+    /// proportion is no reason to refuse an archive: filesystems hold less anyhow.
+    fn time(&self) -> Result<i64> {
+        let field = &self.0[136..148];
+        if field[0] & 0x80 == 0 {
+            return self.number(136, 12, "mtime").map(u64::cast_signed);
+        }
+        let first = if field[0] & 0x40 == 0 {
+            i128::from(field[0] & 0x7f)
+        } else {
+            i128::from(field[0].cast_signed())
+        };
+        let secs = field[1..].iter().fold(first, |secs, byte| secs << 8 | i128::from(*byte));
+        Ok(secs.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
     }
 
     fn meta(&self, records: &Extended) -> Result<Meta> {
@@ -409,7 +426,7 @@ impl Header {
         let mtime = match records.text("mtime")? {
             Some(text) => parse_time(text)
                 .ok_or_else(|| Error::new(format!("a pax header has the mtime `{}`", text.escape_debug())))?,
-            None => Timestamp { secs: self.number(136, 12, "mtime")?.cast_signed(), nanos: 0 },
+            None => Timestamp { secs: self.time()?, nanos: 0 },
         };
         Ok(Meta {
             mode: (self.number(100, 8, "mode")? & 0o7777) as u32,
@@ -427,10 +444,17 @@ fn parse_time(text: &str) -> Option<Timestamp> {
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let secs: i64 = whole.parse().ok()?;
+    let secs: i64 = match whole.parse::<i64>() {
+        Ok(secs) => secs,
+        Err(cause) => match cause.kind() {
+            IntErrorKind::PosOverflow => i64::MAX,
+            IntErrorKind::NegOverflow => i64::MIN,
+            _ => return None,
+        },
+    };
     let nanos: u32 = format!("{fraction:0<9}")[..9].parse().ok()?;
     if whole.starts_with('-') && nanos > 0 {
-        return Some(Timestamp { secs: secs - 1, nanos: 1_000_000_000 - nanos });
+        return Some(Timestamp { secs: secs.saturating_sub(1), nanos: 1_000_000_000 - nanos });
     }
     Some(Timestamp { secs, nanos })
 }

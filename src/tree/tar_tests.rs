@@ -87,6 +87,38 @@ fn every_kind_of_entry_survives() {
 }
 
 #[test]
+fn times_before_1970_and_out_of_all_proportion_are_read() {
+    // As GNU tar writes them: base 256, all ones in front of a negative number.
+    let times: [(&str, [u8; 4], i64); 4] = [
+        ("1960", [0xff, 0xff, 0xff, 0xff], -315_619_200),
+        ("2300", [0x80, 0, 0, 0], 10_413_792_000),
+        ("never", [0xff, 0, 0, 0], i64::MIN),
+        ("at last", [0x80, 0xff, 0, 0], i64::MAX),
+    ];
+    let file = archive(|tar| {
+        for (name, first, secs) in times {
+            let mut header = raw_name(name, EntryType::Regular, 0);
+            header.as_old_mut().mtime[..4].copy_from_slice(&first);
+            header.as_old_mut().mtime[4..].copy_from_slice(&secs.to_be_bytes());
+            header.set_cksum();
+            tar.append(&header, &b""[..]).unwrap();
+        }
+        for (name, time) in
+            [("pax never", b"-99999999999999999999.5"), ("pax at last", b"999999999999999999999.5")]
+        {
+            tar.append_pax_extensions([("mtime", &time[..])]).unwrap();
+            tar.append_data(&mut header(EntryType::Regular, 0), name, &b""[..]).unwrap();
+        }
+    });
+    let tree = read(&file).unwrap();
+    for (name, _, secs) in times {
+        assert_eq!(inode(&tree, name).meta.mtime.secs, secs, "{name}");
+    }
+    assert_eq!(inode(&tree, "pax never").meta.mtime.secs, i64::MIN);
+    assert_eq!(inode(&tree, "pax at last").meta.mtime.secs, i64::MAX);
+}
+
+#[test]
 fn pax_headers_carry_binary_attributes_and_fractions_of_a_second() {
     let capability = b"\x01\x00\x00\x02\n\n=\x00";
     let file = archive(|tar| {

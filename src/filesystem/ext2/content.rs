@@ -150,7 +150,7 @@ impl<'a> Builder<'a> {
     fn inode(&mut self, nodes: &[Numbered<'a>], index: usize) -> Result<Inode> {
         let node = &nodes[index];
         let meta = &node.inode.meta;
-        let mut inode = dated(meta.mtime)?;
+        let mut inode = dated(meta.mtime);
         inode.mode = mode(&node.inode.kind) | meta.mode as u16 & 0o7777;
         (inode.uid, inode.gid) = (meta.uid, meta.gid);
         inode.links_count = (node.links + u32::from(is_root(node))) as u16;
@@ -203,7 +203,7 @@ impl<'a> Builder<'a> {
     }
 
     fn lost_and_found(&mut self, time: Timestamp) -> Result<Inode> {
-        let mut inode = Inode { mode: 0o40700, links_count: 2, ..dated(time)? };
+        let mut inode = Inode { mode: 0o40700, links_count: 2, ..dated(time) };
         let mut bytes = directory(LOST_AND_FOUND, ROOT, &[]);
         for _ in 1..LOST_AND_FOUND_BLOCKS {
             // A record that is free and fills its block.
@@ -218,7 +218,7 @@ impl<'a> Builder<'a> {
 
     fn journal(&mut self, time: Timestamp) -> Result<Inode> {
         let blocks = self.geometry.journal;
-        let mut inode = Inode { mode: 0o100_600, links_count: 1, size: blocks * BLOCK, ..dated(time)? };
+        let mut inode = Inode { mode: 0o100_600, links_count: 1, size: blocks * BLOCK, ..dated(time) };
         let runs = self.map(&mut inode, blocks)?;
         let mut head = vec![0; BLOCK as usize];
         JournalSuperblock {
@@ -277,10 +277,10 @@ fn number(index: usize) -> u32 {
     LOST_AND_FOUND + index as u32
 }
 
-fn dated(time: Timestamp) -> Result<Inode> {
-    let time = ext4::checked(time).map_err(Error::new)?;
+fn dated(time: Timestamp) -> Inode {
+    let time = ext4::held(time);
     let (seconds, extra) = Inode::encode_timestamp(time.secs, time.nanos);
-    Ok(Inode {
+    Inode {
         atime: seconds,
         ctime: seconds,
         mtime: seconds,
@@ -291,7 +291,7 @@ fn dated(time: Timestamp) -> Result<Inode> {
         crtime_extra: extra,
         extra_isize: EXTRA,
         ..Inode::default()
-    })
+    }
 }
 
 fn mode(kind: &Kind) -> u16 {

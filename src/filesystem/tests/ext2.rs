@@ -170,13 +170,26 @@ fn ext2_says_what_it_cannot_hold() {
     let mut tree = Tree::new(TIME);
     tree.put_file("big", 0o644, vec![0; 9 << 20]).unwrap();
     assert_eq!(plan_error(&tree, "", size), "ext2 cannot hold `/big`\n  caused by: there is no room left");
+}
+
+#[test]
+fn times_that_no_inode_holds_become_the_nearest() {
     let mut tree = Tree::new(TIME);
-    let mut meta = Meta::root(0o644, TIME);
-    meta.mtime.secs = 1 << 40;
-    tree.insert(TreePath::new("late").unwrap(), Inode { meta, kind: Node::File("".into()) }).unwrap();
-    assert_eq!(
-        plan_error(&tree, "", size),
-        "ext2 cannot hold `/late`\n  \
-         caused by: its time, 1099511627776 seconds from 1970, lies outside the years 1901 to 2446"
-    );
+    let times = [("early", i64::MIN), ("sixties", -1), ("late", i64::MAX)];
+    for (name, secs) in times {
+        let meta = Meta::root(0o644, Timestamp { secs, nanos: 0 });
+        tree.insert(TreePath::new(name).unwrap(), Inode { meta, kind: Node::File("".into()) }).unwrap();
+    }
+    for kind in [Kind::Ext2, Kind::Ext3, Kind::Ext4] {
+        let (_dir, image) = e2fsck(&build(kind, &tree, "", None));
+        let stat = |name: &str| judge("debugfs", &["-R", &format!("stat {name}")], &image);
+        for (name, mtime) in [
+            ("early", "0x80000000:00000000"),
+            ("sixties", "0xffffffff:00000000"),
+            ("late", "0x7fffffff:00000003"),
+        ] {
+            let stat = stat(name);
+            assert!(stat.contains(&format!("mtime: {mtime}")), "{stat}");
+        }
+    }
 }

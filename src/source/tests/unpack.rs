@@ -194,3 +194,24 @@ fn files_by_pattern_stay_inside() {
     );
     assert!(files(&root, "../*").is_err());
 }
+
+#[test]
+fn times_that_no_compiler_takes_become_the_nearest() {
+    for (time, kept) in [(-315_619_200_i64, 0), (i64::MIN, 0), (i64::MAX, 253_402_300_799)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("f").unwrap();
+        header.set_size(0);
+        header.set_mode(0o644);
+        let mtime = &mut header.as_old_mut().mtime;
+        mtime[..4].fill(if time < 0 { 0xff } else { 0 });
+        mtime[0] |= 0x80;
+        mtime[4..].copy_from_slice(&time.to_be_bytes());
+        header.set_cksum();
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append(&header, &b""[..]).unwrap();
+        let bench = Bench::new();
+        let into = bench.path().join("tree");
+        assert_eq!(try_unpack(&builder.into_inner().unwrap(), &into, Links::Inside).unwrap(), kept);
+        assert!(into.join("f").is_file());
+    }
+}
