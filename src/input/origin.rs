@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::fsx;
-use crate::source::{Patience, http_fetch};
+use crate::source::{Patience, http_fetch, shown_url};
 
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::File(path) => write!(f, "{}", path.display()),
             Origin::Stdin => f.write_str("standard input"),
-            Origin::Url(url) => f.write_str(url),
+            Origin::Url(url) => f.write_str(&shown_url(url)),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::flash::{self, FileTarget, Job, Report};
 use crate::input::{Input, Origin};
 use crate::progress::{Event, Progress};
 use crate::signature::Signed;
+use crate::source::shown_url;
 use crate::units::ByteSize;
 use crate::{fsx, interrupt};
 
@@ -124,7 +125,7 @@ fn flash_on(host: &Host, options: &FlashOptions, ask: &dyn Ask, progress: &dyn P
         Place::File { path, size } => work.file(path, size.is_none())?,
     };
     let device = named(&place);
-    Ok(Flashed { image: options.image.clone(), device, report, seconds, signed: beside.signed })
+    Ok(Flashed { image: shown_url(&options.image), device, report, seconds, signed: beside.signed })
 }
 
 fn named(place: &Place) -> String {
@@ -140,7 +141,7 @@ fn size_of(origin: &Origin) -> Result<Option<ByteSize>> {
     let Origin::File(path) = origin else { return Ok(None) };
     let name = path.to_string_lossy();
     if name.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric())) {
-        return Err(Error::usage(format!("cannot fetch `{name}`"))
+        return Err(Error::usage(format!("cannot fetch `{}`", shown_url(&name)))
             .caused_by("images come from files, standard input (`-`), `http://` and `https://`"));
     }
     // A pipe can be opened once.
@@ -160,7 +161,7 @@ fn permit(
     options: &FlashOptions,
     ask: &dyn Ask,
 ) -> Result<()> {
-    let image = options.image.as_str();
+    let image = &shown_url(&options.image);
     match place {
         Place::Drive(drive) => {
             let obstacles = system.obstacles(drive, rules);
@@ -175,7 +176,7 @@ fn permit(
             device::confirm(&Loss { target: &target, unmount: &unmount, image, size: rules.image }, ask)
         }
         Place::File { path, size } => {
-            if is_same(path, image) {
+            if is_same(path, &options.image) {
                 return Err(Error::usage(format!("`{}` is the image itself", path.display())));
             }
             match size {
@@ -242,7 +243,7 @@ impl Work<'_> {
             partition: self.options.partition.as_deref(),
             resume: self.options.resume,
         };
-        let reason = format!("`{}` to `{name}`", self.options.image);
+        let reason = format!("`{}` to `{name}`", shown_url(&self.options.image));
         self.progress.event(&Event::StageStarted { stage: "flash", reason: &reason });
         let start = Instant::now();
         let report = flash::write(&job, target, self.progress)?;

@@ -36,6 +36,7 @@ pub use files::{files, resolve};
 pub use http::{Patience, Stream as HttpStream, fetch as http_fetch};
 pub use inner::{find_kernel_tree, kernel_tree, unpack_inner};
 pub use lock::{Lock, LockEntry, Pin};
+pub(crate) use spec::shown_url;
 pub use spec::{AptSource, GitSource, PathSource, Source, TarballSource};
 pub use store::Store;
 

@@ -127,7 +127,7 @@ impl Raw {
             let mirrors = self.mirrors.unwrap_or_default();
             for url in std::iter::once(&tarball).chain(&mirrors) {
                 if !url.starts_with("https://") && !url.starts_with("http://") {
-                    return Err(format!("`{url}` is not an http or https URL"));
+                    return Err(format!("`{}` is not an http or https URL", shown_url(url)));
                 }
             }
             return Ok(Source::Tarball(TarballSource { tarball, sha256, mirrors }));
@@ -136,7 +136,7 @@ impl Raw {
             let rev = self.rev.ok_or("`git` needs `rev`: a tag, a branch or a full commit id")?;
             // Nothing that a profile says may turn into an option or a transport that runs programs.
             if git.is_empty() || git.starts_with('-') || git.contains("::") {
-                return Err(format!("`{git}` is not a repository URL or path"));
+                return Err(format!("`{}` is not a repository URL or path", shown_url(&git)));
             }
             if rev.is_empty()
                 || rev.starts_with('-')
@@ -230,12 +230,20 @@ impl Source {
     }
 }
 
-/// A URL without the name and password that it may hold: they belong into no message, lock or manifest.
-pub(super) fn shown_url(url: &str) -> String {
+/// A URL without the password that it may hold, which belongs into no message, lock or manifest. With http the
+/// name goes too, for it is often a token; elsewhere it says whose repository is meant.
+pub(crate) fn shown_url(url: &str) -> String {
     let without = || {
-        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
-        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        Some(format!("{scheme}://{}{path}", host.rsplit_once('@')?.1))
+        let (scheme, rest) = url.split_once("://")?;
+        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, host) = host.rsplit_once('@')?;
+        let user = match user.split(':').next() {
+            Some(name) if !name.is_empty() && !scheme.to_ascii_lowercase().starts_with("http") => {
+                format!("{name}@")
+            }
+            _ => String::new(),
+        };
+        Some(format!("{scheme}://{user}{host}{path}"))
     };
     without().unwrap_or_else(|| url.to_string())
 }

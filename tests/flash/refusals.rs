@@ -70,6 +70,19 @@ fn one_partition_of_nothing() {
 }
 
 #[test]
+fn a_password_in_a_url_is_not_shown() {
+    let project = plain();
+    let host = server::start_files(project.path("images"), "404 Not Found");
+    for url in [format!("http://me:s3cret@{host}/x.img"), format!("ftp://me:s3cret@{host}/x.img")] {
+        for json in [&["--json"][..], &[]] {
+            let outcome = flash(&project, &[json, &["--yes", &url, "card.img"]].concat());
+            let told = outcome.stdout + &outcome.stderr;
+            assert!(told.contains(&format!("{host}/x.img")) && !told.contains("s3cret"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_way_that_nobody_goes() {
     let project = plain();
     for url in ["ftp://host/x.img", "file:///x.img"] {

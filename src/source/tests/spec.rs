@@ -69,6 +69,25 @@ fn mistakes_are_named() {
 }
 
 #[test]
+fn no_password_is_shown() {
+    for (url, shown) in [
+        ("https://me:pw@host/a@b", "https://host/a@b"),
+        // What stands alone is a token.
+        ("HTTPS://token@host:8080/a", "HTTPS://host:8080/a"),
+        ("http://me:p@w@host?x=1", "http://host?x=1"),
+        ("ssh://me:pw@host:22/a", "ssh://me@host:22/a"),
+        ("ssh://git@host/a", "ssh://git@host/a"),
+        ("ftp://:pw@host", "ftp://host"),
+        ("git@host:a/b", "git@host:a/b"),
+        ("/a@b/c://d", "/a@b/c://d"),
+    ] {
+        assert_eq!(super::super::shown_url(url), shown);
+    }
+    let source = parse(r#"{ git = "ssh://me:pw@host/a", rev = "x" }"#).unwrap();
+    assert_eq!(source.asked(), "git ssh://me@host/a rev=x");
+}
+
+#[test]
 fn the_schema_has_one_shape_per_kind() {
     let schema = serde_json::to_value(schemars::schema_for!(Source)).unwrap();
     assert_eq!(schema["anyOf"].as_array().unwrap().len(), 4);
