@@ -5,13 +5,14 @@
 //! overrides a shared part by a file of the same name.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirEntry;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::fsx;
 use crate::tree::TreePath;
+use crate::{fsx, interrupt};
 
 /// A file compiled into the binary.
 #[derive(Debug)]
@@ -112,13 +113,19 @@ impl DataDirs {
 
     /// Names of the TOML files directly in a directory, without their ending, sorted.
     pub fn names(&self, dir: &str) -> Result<Vec<String>> {
-        let files = self.below(dir)?;
-        let names = files.keys().filter(|name| !name.contains('/'));
-        let mut names: Vec<String> =
-            names.filter_map(|name| name.strip_suffix(".toml").map(str::to_string)).collect();
-        // With their ending `rpi4-uboot` comes before `rpi4`.
-        names.sort();
-        Ok(names)
+        let dir = TreePath::new(dir)?;
+        let stem = |name: &str| name.strip_suffix(".toml").map(str::to_string);
+        let of_dir = |name: &&str| name.rsplit_once('/').is_some_and(|(above, _)| above == dir.as_str());
+        let builtin = BUILTIN.iter().map(|file| file.name).filter(of_dir);
+        // Without their ending, with which `rpi4-uboot` would come before `rpi4`.
+        let mut names: BTreeSet<String> = builtin.filter_map(|name| stem(name.rsplit('/').next()?)).collect();
+        for base in self.dirs.iter().map(|base| base.join(dir.as_str())).filter(|base| base.is_dir()) {
+            for entry in list(&base)? {
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                names.extend(stem(&name).filter(|_| entry.path().is_file()));
+            }
+        }
+        Ok(names.into_iter().collect())
     }
 }
 
@@ -144,15 +151,22 @@ fn data_file(path: &Path, name: &str, bytes: Vec<u8>) -> Result<DataFile> {
     Ok(DataFile { shown: path.display().to_string(), name: name.to_string(), mode, bytes: Cow::Owned(bytes) })
 }
 
+fn list(dir: &Path) -> Result<Vec<DirEntry>> {
+    interrupt::check()?;
+    std::fs::read_dir(dir).and_then(Iterator::collect).map_err(|cause| fsx::io_error("read", dir, &cause))
+}
+
 fn walk(base: &Path, top: &str, below: &str, found: &mut BTreeMap<String, DataFile>) -> Result<()> {
-    let dir = base.join(below);
-    let entries = std::fs::read_dir(&dir).map_err(|cause| fsx::io_error("read", &dir, &cause))?;
-    for entry in entries {
-        let entry = entry.map_err(|cause| fsx::io_error("read", &dir, &cause))?;
+    for entry in list(&base.join(below))? {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
         let path = entry.path();
         if path.is_dir() {
+            if path.is_symlink() {
+                // It may lead back here, and so on without end.
+                return Err(Error::usage(format!("cannot use `{}`", path.display()))
+                    .caused_by("it is a link to a directory"));
+            }
             walk(base, top, &relative, found)?;
         } else if path.is_file() {
             // An overlay may hold files of any size.
@@ -178,6 +192,27 @@ mod tests {
         assert_eq!(dirs.find(&format!("boards/{name}.toml")).unwrap().unwrap().text().unwrap(), "mine");
         assert_eq!(dirs.below("boards").unwrap()[&format!("{name}.toml")].text().unwrap(), "mine");
         assert_eq!(dirs.names("boards").unwrap(), builtin.names("boards").unwrap());
+    }
+
+    #[test]
+    fn names_are_listed_without_a_look_at_anything_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let boards = dir.path().join("boards");
+        std::fs::create_dir(&boards).unwrap();
+        for link in ["one", "two", "three.toml"] {
+            std::os::unix::fs::symlink(".", boards.join(link)).unwrap();
+        }
+        // Reading this would take all memory.
+        std::fs::File::create(boards.join("card.img")).unwrap().set_len(1 << 43).unwrap();
+        std::fs::write(boards.join("zz-mine.toml"), "").unwrap();
+        let dirs = DataDirs { dirs: vec![dir.path().to_owned()] };
+        let mut names = DataDirs::builtin().names("boards").unwrap();
+        names.push("zz-mine".to_string());
+        assert_eq!(dirs.names("boards").unwrap(), names);
+        // An overlay of that name, on the other hand, is to be read.
+        std::fs::remove_file(boards.join("card.img")).unwrap();
+        let error = dirs.below("boards").unwrap_err().to_string();
+        assert!(error.ends_with("`\n  caused by: it is a link to a directory"), "{error}");
     }
 
     #[test]
