@@ -11,7 +11,7 @@ use crate::data::DataDirs;
 use crate::disk::Format;
 use crate::error::Result;
 use crate::kernel;
-use crate::ops::BuildOptions;
+use crate::ops::{BuildOptions, source_date_epoch};
 use crate::rootfs::Provision;
 use crate::source::Mode;
 use crate::workdir::Workdir;
@@ -93,7 +93,7 @@ impl KernelBuildArgs {
             ccache: !self.no_ccache,
             provision: Provision::default(),
             formats: Vec::new(),
-            epoch: BuildOptions::source_date_epoch()?,
+            epoch: source_date_epoch()?,
             mode: self.sources.mode(),
         })
     }

@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::disk::{Inputs, spec};
+use super::source_date_epoch;
 use crate::board::{Disk, FileRef};
 use crate::data::{DataDirs, DataFile};
 use crate::digest::Digest;
 use crate::disk::{self, ImageFacts};
 use crate::error::{Error, Result};
-use crate::fsx;
 use crate::progress::Progress;
 use crate::tree::Timestamp;
+use crate::{fsx, rootfs};
 
 /// Lays out the disk of `profile` with files from `inputs` and writes it to `output`, its block map beside
 /// it.
 pub fn assemble(profile: &str, inputs: &Path, output: &Path, progress: &dyn Progress) -> Result<ImageFacts> {
     let (disk, files) = Disk::load_with(profile, inputs, &DataDirs::user())?;
-    let seconds = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
-    let epoch = Timestamp { secs: seconds.unwrap_or_default(), nanos: 0 };
+    let epoch = Timestamp { secs: source_date_epoch()?.unwrap_or_default(), nanos: 0 };
     let firmware = BTreeMap::new();
-    let found = Inputs { seed: seed(&disk, &files)?, firmware: &firmware, epoch };
+    let found = Inputs { seed: seed(&disk, &files, epoch)?, firmware: &firmware, epoch };
     let spec = spec(&disk, &found, &mut |holds| {
         Err(Error::usage(format!("only a build makes `content = \"{}\"`", holds.name()))
             .hint("name what is there already: `file`, or `files` of a filesystem"))
@@ -35,18 +35,22 @@ pub fn assemble(profile: &str, inputs: &Path, output: &Path, progress: &dyn Prog
     Ok(facts)
 }
 
-/// What identifiers derive from: what the profile says, and the content of its files.
-fn seed(disk: &Disk, profile: &[DataFile]) -> Result<Digest> {
+/// What identifiers derive from: what the profile says, the date, and what its files give to the image.
+fn seed(disk: &Disk, profile: &[DataFile], epoch: Timestamp) -> Result<Digest> {
     let mut fields: Vec<String> = profile.iter().map(|file| Digest::of(&file.bytes).to_string()).collect();
+    fields.push(epoch.secs.to_string());
     for (origin, file) in disk.files() {
         match file {
-            FileRef::Host(path) => digests(path, &mut fields).map_err(|error| {
-                let error = error.declared_at(origin);
-                if path.exists() {
-                    return error;
-                }
-                error.hint("files are looked for where bimg is run, or in `--input DIR`")
-            })?,
+            FileRef::Host(path) => {
+                let digest = rootfs::host_fingerprint(path, None).map_err(|error| {
+                    let error = error.declared_at(origin);
+                    if path.exists() {
+                        return error;
+                    }
+                    error.hint("files are looked for where bimg is run, or in `--input DIR`")
+                })?;
+                fields.push(digest.to_string());
+            }
             FileRef::Firmware { .. } => {
                 return Err(Error::usage(format!("`{file}` is in a package, which only a build fetches"))
                     .hint("copy it to the input directory and name it there"));
@@ -54,22 +58,4 @@ fn seed(disk: &Disk, profile: &[DataFile]) -> Result<Digest> {
         }
     }
     Ok(Digest::of_fields(fields.iter().map(String::as_bytes)))
-}
-
-fn digests(path: &Path, fields: &mut Vec<String>) -> Result<()> {
-    if !path.is_dir() {
-        fields.push(Digest::of_file(path)?.to_string());
-        return Ok(());
-    }
-    for name in fsx::names(path)? {
-        fields.push(name.clone());
-        let inner = path.join(name);
-        if inner.is_symlink() {
-            let target = std::fs::read_link(&inner).map_err(|cause| fsx::io_error("read", &inner, &cause))?;
-            fields.push(target.display().to_string());
-        } else {
-            digests(&inner, fields)?;
-        }
-    }
-    Ok(())
 }

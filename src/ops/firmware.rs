@@ -89,11 +89,7 @@ pub fn fingerprint(
     }
     let digest = |path: String| {
         let host = source::resolve(&fetched.dir, &path)?;
-        let digest = if host.is_dir() {
-            rootfs::directory_fingerprint(&host, memo)?
-        } else {
-            rootfs::file_fingerprint(&host, memo)?
-        };
+        let digest = rootfs::host_fingerprint(&host, Some(memo))?;
         Ok((format!("firmware {name}:{path}"), digest.to_string()))
     };
     paths.into_iter().map(digest).collect()

@@ -159,12 +159,8 @@ impl<'a> Job<'a> {
             }
         }
         for (origin, path) in self.host_files() {
-            let digest = if path.is_dir() {
-                rootfs::directory_fingerprint(path, &memo)
-            } else {
-                rootfs::file_fingerprint(path, &memo)
-            };
-            let digest = digest.map_err(|error| error.declared_at(origin))?;
+            let digest =
+                rootfs::host_fingerprint(path, Some(&memo)).map_err(|error| error.declared_at(origin))?;
             // As the profile names it: where the profile lies does not count.
             let name = path.strip_prefix(&board.base).unwrap_or(path);
             inputs.add(format!("file {}", name.display()), digest.to_string());

@@ -71,20 +71,17 @@ pub struct BuildOptions {
     pub mode: Mode,
 }
 
-impl BuildOptions {
-    /// What the environment says for [`BuildOptions::epoch`]
-    /// (<https://reproducible-builds.org/specs/source-date-epoch/>).
-    pub fn source_date_epoch() -> Result<Option<i64>> {
-        let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
-            return Ok(None);
-        };
-        let text = text.to_string_lossy();
-        match text.parse::<u32>() {
-            Ok(seconds) => Ok(Some(seconds.into())),
-            Err(_) => Err(Error::usage(format!("`SOURCE_DATE_EPOCH` is `{}`", text.escape_debug()))
-                .caused_by("it is not a number of seconds since 1970")
-                .hint("unset it, or set it as `date +%s` prints it")),
-        }
+/// `SOURCE_DATE_EPOCH`, where the environment has it (<https://reproducible-builds.org/specs/source-date-epoch/>).
+pub fn source_date_epoch() -> Result<Option<i64>> {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let text = text.to_string_lossy();
+    match text.parse::<u32>() {
+        Ok(seconds) => Ok(Some(seconds.into())),
+        Err(_) => Err(Error::usage(format!("`SOURCE_DATE_EPOCH` is `{}`", text.escape_debug()))
+            .caused_by("it is not a number of seconds since 1970")
+            .hint("unset it, or set it as `date +%s` prints it")),
     }
 }
 

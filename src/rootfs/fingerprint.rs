@@ -71,10 +71,7 @@ pub fn overlay_fingerprint(
 ) -> Result<Vec<(String, Digest)>> {
     let one = |name: &String| {
         let digest = match overlay::find(name, profile, dirs)? {
-            Overlay::Host(path) => {
-                let overlay = |root: &Path| digest_directory(root, Ownership::Overlay(Timestamp::default()));
-                remembered(&path, "overlay", memo, overlay)?
-            }
+            Overlay::Host(path) => host_fingerprint(&path, Some(memo))?,
             Overlay::Data { files, .. } => Digest::of_fields(files.iter().flat_map(|(path, file)| {
                 [path.as_bytes(), if file.mode == 0o755 { b"x" } else { b"-" }, &file.bytes[..]]
             })),
@@ -84,14 +81,15 @@ pub fn overlay_fingerprint(
     spec.overlays.iter().map(one).collect()
 }
 
-/// Of a host file, remembered in `memo`.
-pub fn file_fingerprint(path: &Path, memo: &Path) -> Result<Digest> {
-    remembered(path, "file", memo, Digest::of_file)
-}
-
-/// Of what a host directory gives to an image as an overlay, remembered in `memo`.
-pub fn directory_fingerprint(path: &Path, memo: &Path) -> Result<Digest> {
-    remembered(path, "overlay", memo, |root| digest_directory(root, Ownership::Overlay(Timestamp::default())))
+/// Of what a host file, or a host directory as an overlay, gives to an image; remembered in `memo`, if there is one.
+pub fn host_fingerprint(path: &Path, memo: Option<&Path>) -> Result<Digest> {
+    let overlay = |root: &Path| digest_directory(root, Ownership::Overlay(Timestamp::default()));
+    match (path.is_dir(), memo) {
+        (true, Some(memo)) => remembered(path, "overlay", memo, overlay),
+        (true, None) => overlay(path),
+        (false, Some(memo)) => remembered(path, "file", memo, Digest::of_file),
+        (false, None) => Digest::of_file(path),
+    }
 }
 
 /// A directory's content with all that would reach the image.

@@ -28,9 +28,7 @@ use crate::tree::directory::{self, Ownership};
 use crate::tree::{Content, Inode, Kind, Timestamp, Tree, TreePath, tar};
 
 pub use debian::Package;
-pub use fingerprint::{
-    base_fingerprint, directory_fingerprint, file_fingerprint, overlay_fingerprint, unpacked_fingerprint,
-};
+pub use fingerprint::{base_fingerprint, host_fingerprint, overlay_fingerprint, unpacked_fingerprint};
 pub use provision::{Provision, hostname_of};
 pub use spec::{BaseKind, RootfsSpec};
 

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod case;
+#[path = "../common/mod.rs"]
+mod common;
 mod own;
 
 use std::fs;

@@ -5,6 +5,7 @@ use std::fs;
 use bimg::exec::Cmd;
 
 use crate::case::{Case, dump};
+use crate::common::{Project, assert_fails};
 
 #[test]
 fn holes_in_the_table_and_alignment_of_one() {
@@ -128,4 +129,40 @@ fn files_go_into_filesystems_of_every_kind() {
         assert_eq!(fs::read(to.join("EFI/BOOT/BOOTAA64.EFI")).unwrap(), b"loader");
         assert!(fs::read(to.join("rootfs")).unwrap() == fs::read(case.path("in/rootfs.ext4")).unwrap());
     }
+}
+
+#[test]
+fn identifiers_follow_whatever_reaches_the_image() {
+    let project = Project::new();
+    project.shell("mkdir -p tree && echo x > tree/x && echo x > tree/b");
+    project.write(
+        "card.toml",
+        "[disk]\ntable = \"gpt\"\n[[disk.partition]]\nname = \"root\"\ntype = \"linux\"\n\
+         filesystem = \"ext4\"\nfiles = { \"t\" = \"tree\" }\n",
+    );
+    let image = |epoch: &str, change: &str| {
+        project.shell(change);
+        let args = ["assemble", "card.toml", "-o", "card.img"];
+        project.outcome(project.bimg(&args).env("SOURCE_DATE_EPOCH", epoch)).ok();
+        let id =
+            |dump: &str| dump.lines().find_map(|line| line.strip_prefix("label-id: ").map(str::to_string));
+        (fs::read(project.path("card.img")).unwrap(), id(&dump(&project.path("card.img"), true)).unwrap())
+    };
+    let first = image("5", "true");
+    let again = image("5", "touch tree/x && chmod 600 tree/b");
+    assert_eq!(first.1, again.1);
+    assert!(first.0 == again.0);
+    let others = [image("6", "true"), image("5", "chmod 755 tree/x"), image("5", "mv tree/x tree/y")];
+    for other in others {
+        assert!(first.0 != other.0);
+        assert_ne!(first.1, other.1);
+    }
+    let outcome = project
+        .outcome(project.bimg(&["assemble", "card.toml", "-o", "card.img"]).env("SOURCE_DATE_EPOCH", "abc"));
+    assert_fails(
+        &outcome,
+        2,
+        "error: `SOURCE_DATE_EPOCH` is `abc`\n  caused by: it is not a number of seconds since 1970\n\n\
+         hint: unset it, or set it as `date +%s` prints it\n",
+    );
 }
