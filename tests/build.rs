@@ -435,3 +435,34 @@ fn make_runs_any_goal_where_the_build_compiles() {
     project.build(&[]);
     assert_eq!(project.run(&["make", "--board", "acme"]).status, Some(2));
 }
+
+const VIRT: &str = r#"
+[firmware]
+uboot = { path = "rootfs" }
+
+[emulator]
+machine = "virt"
+console = "ttyAMA0"
+disk = "virtio"
+network = false
+firmware = { bios = "uboot:etc/motd" }
+"#;
+
+#[test]
+fn firmware_of_the_emulator_is_one_of_the_board() {
+    let project = Project::new();
+    let with = |bios: &str| common::BOARD.to_string() + &VIRT.replace("uboot:etc/motd", bios);
+    project.write("boards/acme.toml", &with("uboot:etc/motd"));
+    project.run(&["boards", "check", "acme"]).ok();
+    for (bios, why) in [
+        ("u-boot.bin", "the emulator's `bios` is `u-boot.bin`, which names no firmware"),
+        ("ubot:etc/motd", "there is no firmware `ubot`"),
+    ] {
+        project.write("boards/acme.toml", &with(bios));
+        let outcome = project.run(&["boards", "check", "acme"]);
+        assert_eq!(outcome.status, Some(2));
+        let line = with(bios).lines().position(|line| line == "[emulator]").unwrap() + 1;
+        assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(&format!("boards/acme.toml:{line}:")), "{}", outcome.stderr);
+    }
+}

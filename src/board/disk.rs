@@ -336,10 +336,16 @@ fn file_ref(file: &At<String>, firmware: &Firmware, cx: &Context<'_>) -> Result<
     let Some((source, path)) = file.value.split_once(':') else {
         return Ok(FileRef::Host(cx.host(&file.value)));
     };
+    check_firmware(source, firmware, &file.place)?;
+    Ok(FileRef::Firmware { source: source.to_string(), path: path.to_string() })
+}
+
+/// Fails unless the board has a firmware of that name.
+pub fn check_firmware(source: &str, firmware: &Firmware, place: &Place) -> Result<()> {
     if firmware.contains_key(source) {
-        return Ok(FileRef::Firmware { source: source.to_string(), path: path.to_string() });
+        return Ok(());
     }
-    let error = file.place.error(format!("there is no firmware `{source}`"), "named here");
+    let error = place.error(format!("there is no firmware `{source}`"), "named here");
     Err(match nearest(source, firmware.keys().map(String::as_str)) {
         Some(name) => error.hint(format!("did you mean `{name}`?")),
         None => error.hint("name it under `[firmware]`, with its source"),

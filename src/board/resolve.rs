@@ -10,6 +10,7 @@ use super::{Board, Content, Disk, Filesystem, Fill, Kernel, Named, disk};
 use crate::arch::Arch;
 use crate::data::{DataDirs, DataFile};
 use crate::deploy::spec::DeploySpec;
+use crate::emulate::{EmulatorFirmware, EmulatorSpec};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::rootfs::{self, RootfsSpec};
@@ -67,7 +68,7 @@ pub fn resolve(loaded: Loaded, variant: Option<&str>, dirs: &DataDirs) -> Result
     rootfs.validate().map_err(|error| rootfs.place.wrap(error))?;
     check_layers(&rootfs, &cx)?;
     if let Some(emulator) = &raw.emulator {
-        emulator.check(arch.value).map_err(|error| emulator.place.wrap(error))?;
+        check_emulator(emulator, arch.value, &firmware)?;
     }
     let deploy = raw.deploy.map_or(Ok(DeploySpec::default()), |deploy| {
         deploy.check().map_err(|error| deploy.place.wrap(error))?;
@@ -98,6 +99,31 @@ pub fn disk_alone(loaded: Loaded, dirs: &DataDirs) -> Result<Disk> {
     let cx = Context { shown: &loaded.shown, base: loaded.base.as_deref(), dirs };
     let firmware = firmware_of(loaded.raw.firmware);
     disk::resolve(cx.need(loaded.raw.disk, "disk")?, &firmware, &cx)
+}
+
+fn check_emulator(
+    emulator: &At<EmulatorSpec>,
+    arch: Arch,
+    firmware: &BTreeMap<String, Vec<Source>>,
+) -> Result<()> {
+    emulator.check(arch).map_err(|error| emulator.place.wrap(error))?;
+    let EmulatorFirmware { bios, kernel } = &emulator.firmware;
+    for (key, file) in [("bios", bios), ("kernel", kernel)] {
+        match file.as_deref().map(|file| (file, file.split_once(':'))) {
+            None | Some(("default", _)) => {}
+            Some((_, Some((source, _)))) => disk::check_firmware(source, firmware, &emulator.place)?,
+            Some((file, None)) => {
+                return Err(emulator
+                    .place
+                    .error(
+                        format!("the emulator's `{key}` is `{file}`, which names no firmware"),
+                        "said here",
+                    )
+                    .hint(format!("write `NAME:{file}`, with the NAME of a source under `[firmware]`")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn firmware_of(raw: Option<BTreeMap<String, At<Sources>>>) -> BTreeMap<String, Vec<Source>> {

@@ -65,8 +65,8 @@ pub enum DiskBus {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmulatorFirmware {
-    /// What the machine starts from (`-bios`): a path in the fetched firmware, such as
-    /// `usr/lib/u-boot/qemu_arm64/u-boot.bin`, or `default` for QEMU's own (OpenSBI on RISC-V).
+    /// What the machine starts from (`-bios`): a file of the board's firmware, such as
+    /// `uboot:usr/lib/u-boot/qemu_arm64/u-boot.bin`, or `default` for QEMU's own (OpenSBI on RISC-V).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bios: Option<String>,
     /// What the first firmware starts (`-kernel`): U-Boot behind OpenSBI.
@@ -141,7 +141,7 @@ impl EmulatorSpec {
             }
             if self.firmware == EmulatorFirmware::default() {
                 return bad("it needs firmware that boots the image".to_string())
-                    .map_err(|e| e.hint("name a U-Boot build: `firmware = { bios = \"usr/lib/u-boot/qemu_arm64/u-boot.bin\" }`"));
+                    .map_err(|e| e.hint("name a U-Boot build: `firmware = { bios = \"uboot:usr/lib/u-boot/qemu_arm64/u-boot.bin\" }`"));
             }
             if !self.dtb_remove.is_empty() || !self.dtb_disable.is_empty() {
                 return bad("`dtb-remove` and `dtb-disable` fit only the Raspberry Pi machines".to_string());

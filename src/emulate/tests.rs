@@ -156,7 +156,7 @@ fn what_cannot_work_is_told() {
         error(&spec, Arch::Arm64),
         format!(
             "{virtual_machine}it needs firmware that boots the image\n\n\
-             hint: name a U-Boot build: `firmware = {{ bios = \"usr/lib/u-boot/qemu_arm64/u-boot.bin\" }}`"
+             hint: name a U-Boot build: `firmware = {{ bios = \"uboot:usr/lib/u-boot/qemu_arm64/u-boot.bin\" }}`"
         )
     );
     spec.disk = DiskBus::Sd;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::sources::Sources;
 use crate::board::{Board, Content as Holds, FileRef, Named};
 use crate::boot::{self, BootInput, Firmware};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::rootfs;
 use crate::source::{self, Fetched};
 use crate::tree::{Content, TreePath};
@@ -38,12 +38,8 @@ pub fn check(board: &Board, sources: &Sources) -> Result<()> {
     };
     boot::chain(&board.boot)?.files(&input)?;
     for (name, path) in single_files(board) {
-        let Some(found) = firmware.get(name) else {
-            return Err(Error::usage(format!(
-                "the emulator needs `{name}:{path}`, but there is no firmware `{name}`"
-            ))
-            .hint("name it under `[firmware]`, with its source"));
-        };
+        // Loading the profile has seen that there is one.
+        let Some(found) = firmware.get(name) else { continue };
         source::resolve(&found.dir, path)
             .and_then(|host| Content::whole(&host).map(drop))
             .context(|| format!("firmware file `{path}` is not in {}", found.origin))?;
