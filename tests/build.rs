@@ -466,3 +466,27 @@ fn firmware_of_the_emulator_is_one_of_the_board() {
         assert!(outcome.stderr.contains(&format!("boards/acme.toml:{line}:")), "{}", outcome.stderr);
     }
 }
+
+#[test]
+fn what_comes_next_names_the_board_as_the_user_did() {
+    let project = Project::new();
+    project.shell("mkdir own && cp -a linux rootfs overlay own && cp boards/acme.config own");
+    let profile = common::BOARD.to_string() + VIRT;
+    project.write("own/My board.toml", &profile);
+    let outcome = project.run(&["build", "--board", "own/My board.toml"]).ok();
+    let next = outcome.stdout.split("next:\n").nth(1).unwrap();
+    assert_eq!(
+        next,
+        "  bimg run --board 'own/My board.toml'\n  bimg test --board 'own/My board.toml'\n  \
+         bimg flash out/my-board/my-board.img\n"
+    );
+    let manifest: Value = serde_json::from_str(&project.read("out/my-board/manifest.json")).unwrap();
+    assert_eq!(manifest["command"], "bimg build --locked --board './My board.toml'");
+    project.shell("rm out/my-board/manifest.json");
+    let outcome = project.run(&["test", "--board", "own/My board.toml"]);
+    assert!(
+        outcome.stderr.ends_with("\nhint: build it: `bimg build --board 'own/My board.toml'`\n"),
+        "{}",
+        outcome.stderr
+    );
+}

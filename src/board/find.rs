@@ -20,6 +20,7 @@ pub struct Select<'a> {
 #[derive(Debug)]
 pub struct Loaded {
     pub name: String,
+    pub asked: String,
     pub shown: String,
     pub raw: RawBoard,
     /// The profile first, then its bases.
@@ -54,7 +55,7 @@ pub fn load(board: &str, dirs: &DataDirs) -> Result<Loaded> {
     let shown = file.shown.clone();
     let mut files = Vec::new();
     let raw = merge(file, dirs, base.as_deref(), &mut Vec::new(), &mut files)?;
-    Ok(Loaded { name, shown, raw, files, base })
+    Ok(Loaded { name, asked: board.to_string(), shown, raw, files, base })
 }
 
 /// Characters of a board's name. It becomes a directory, a host name and a disk's GUID: nothing strange in it.

@@ -40,6 +40,8 @@ use crate::units::ByteSize;
 pub struct Board {
     /// File stem of the profile.
     pub name: String,
+    /// As the user named it: by name or path.
+    pub asked: String,
     /// One line about it.
     pub description: String,
     /// The profile as the user would name it.

@@ -49,7 +49,7 @@ impl Context<'_> {
 
 /// Validates a merged profile.
 pub fn resolve(loaded: Loaded, variant: Option<&str>, dirs: &DataDirs) -> Result<Board> {
-    let Loaded { name, shown, raw, files, base } = loaded;
+    let Loaded { name, asked, shown, raw, files, base } = loaded;
     let cx = Context { shown: &shown, base: base.as_deref(), dirs };
     let arch = cx.need(raw.arch, "arch")?;
     let toolchain = toolchain(raw.toolchain.as_ref(), arch.value, &cx)?;
@@ -89,6 +89,7 @@ pub fn resolve(loaded: Loaded, variant: Option<&str>, dirs: &DataDirs) -> Result
         firmware,
         files,
         name,
+        asked,
         shown,
     };
     Ok(board)

@@ -42,6 +42,9 @@ pub struct Built {
     pub artifacts: Vec<PathBuf>,
     /// True when QEMU can boot it.
     pub emulated: bool,
+    /// How to name the board to other commands.
+    #[serde(skip)]
+    pub asked: String,
     /// Options that lead other commands to what was built.
     #[serde(skip)]
     pub places: String,
@@ -81,8 +84,8 @@ impl Built {
         let variant = self.variant.as_deref().map_or(String::new(), |variant| format!(" --kernel {variant}"));
         let _ = writeln!(out, "\nnext:");
         if self.emulated {
-            let _ = writeln!(out, "  bimg run --board {}{variant}{}", self.board, self.places);
-            let _ = writeln!(out, "  bimg test --board {}{variant}{}", self.board, self.places);
+            let _ = writeln!(out, "  bimg run --board {}{variant}{}", self.asked, self.places);
+            let _ = writeln!(out, "  bimg test --board {}{variant}{}", self.asked, self.places);
         }
         let _ = writeln!(out, "  bimg flash {}", relative(image));
         out
@@ -172,6 +175,7 @@ pub fn build(options: &BuildOptions, until: Option<Stage>, progress: &dyn Progre
         mapped: None,
         artifacts: Vec::new(),
         emulated: options.board.emulator.is_some(),
+        asked: exec::quote(&options.board.asked),
         places: places(&options.workdir),
     };
     let Some(compiled) = compile(&run, &mut shelf, until)? else { return Ok(built) };

@@ -14,6 +14,7 @@ use crate::board::Board;
 use crate::boot;
 use crate::emulate::{self, Credential, Login, Machine, Start, TestReport, TestSpec};
 use crate::error::{Error, Result};
+use crate::exec::quote;
 use crate::fsx;
 use crate::progress::Progress;
 use crate::units::ByteSize;
@@ -99,7 +100,7 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<()> {
     let machine = machine(board, workdir)?;
-    Manifest::load(&workdir.out_dir().join("manifest.json"), &board.name)?;
+    Manifest::load(&workdir.out_dir().join("manifest.json"), &board.asked)?;
     let work = workdir.board_dir().join("run");
     let _lock = Lock::take(&work.join("lock"), progress)?;
     let credential = Credential::throwaway(&machine.spec, &work)?;
@@ -108,9 +109,9 @@ pub fn run(
     if machine.spec.network && boot::chain(&board.boot)?.slots().is_some() {
         progress.note(&format!(
             "a new kernel on it: bimg deploy --board {} --accept-new --host {} --ssh-config {}",
-            board.name,
+            quote(&board.asked),
             emulate::GUEST,
-            super::build::relative(&work.join("ssh_config"))
+            quote(&super::build::relative(&work.join("ssh_config")))
         ));
     }
     emulate::run(&machine, &start, progress)
@@ -144,7 +145,7 @@ pub fn test(
         fsx::read_small(key).map_err(|error| error.context("cannot use the SSH key"))?;
     }
     let machine = machine(board, workdir)?;
-    let manifest = Manifest::load(&workdir.out_dir().join("manifest.json"), &board.name)?;
+    let manifest = Manifest::load(&workdir.out_dir().join("manifest.json"), &board.asked)?;
     let work = workdir.board_dir().join("test");
     let _lock = Lock::take(&work.join("lock"), progress)?;
     let throwaway = match &options.ssh_key {

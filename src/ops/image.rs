@@ -207,7 +207,7 @@ impl<'a> Job<'a> {
     /// What an earlier run left.
     pub fn written(&self) -> Result<Written> {
         let out = self.options.workdir.out_dir();
-        let manifest = Manifest::load(&out.join("manifest.json"), &self.options.board.name)?;
+        let manifest = Manifest::load(&out.join("manifest.json"), &self.options.board.asked)?;
         let number =
             |key: &str| manifest.disk.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
         let mut files: Vec<PathBuf> = manifest.artifacts.keys().map(|name| out.join(name)).collect();

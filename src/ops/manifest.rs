@@ -69,12 +69,12 @@ pub struct Artifact {
 }
 
 impl Manifest {
-    /// Reads the manifest of a finished image.
+    /// Reads the manifest of a finished image of `board`, which is named as the user did.
     pub fn load(path: &Path, board: &str) -> Result<Self> {
         let Some(text) = fsx::read_optional(path)? else {
             return Err(Error::new(format!("board `{board}` has no image yet"))
                 .caused_by(format!("`{}` is not there", super::build::relative(path)))
-                .hint(format!("build it: `bimg build --board {board}`")));
+                .hint(format!("build it: `bimg build --board {}`", quote(board))));
         };
         serde_json::from_str(&text).map_err(|cause| {
             Error::new(format!("cannot read `{}`", path.display()))
@@ -141,8 +141,12 @@ fn module_name(line: &str) -> Option<String> {
 
 /// The `bimg build` that makes the same artifacts. Files and secrets are named by digest, not by place.
 pub fn command(options: &BuildOptions) -> String {
-    let mut words =
-        vec!["bimg".into(), "build".into(), "--locked".into(), "--board".into(), options.board.name.clone()];
+    // A profile given by path is named from where it lies: no host path.
+    let asked = match Path::new(&options.board.asked).file_name() {
+        Some(file) if options.board.asked != options.board.name => format!("./{}", file.display()),
+        _ => options.board.name.clone(),
+    };
+    let mut words = vec!["bimg".into(), "build".into(), "--locked".into(), "--board".into(), asked];
     if let Some(variant) = &options.board.kernel.variant {
         words.extend(["--kernel".to_string(), variant.clone()]);
     }
