@@ -158,7 +158,8 @@ pub(super) fn text_of(tree: &Tree, path: &str) -> Result<Option<String>> {
 pub fn hostname_of(board: &str) -> String {
     let name = board.replace('_', "-");
     let labels = name.split('.').map(|label| label.trim_matches('-')).filter(|label| !label.is_empty());
-    labels.map(|label| &label[..label.len().min(63)]).collect::<Vec<_>>().join(".")
+    // What is cut may end with a hyphen again.
+    labels.map(|label| label[..label.len().min(63)].trim_end_matches('-')).collect::<Vec<_>>().join(".")
 }
 
 /// RFC 1123: labels of letters, digits and hyphens; Linux takes 64 characters.
