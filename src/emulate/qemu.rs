@@ -9,7 +9,7 @@ use super::spec::{DiskBus, EmulatorSpec, MachineName};
 use crate::arch::Arch;
 use crate::doctor::{Need, Version};
 use crate::error::{Error, Result, nearest};
-use crate::exec::Cmd;
+use crate::exec::{self, Cmd};
 use crate::fsx;
 use crate::units::ByteSize;
 
@@ -191,7 +191,8 @@ pub fn overlay(image: &Path, overlay: &Path, bus: DiskBus, card: Option<ByteSize
         .arg(size.0.to_string())
         .check()
         .map_err(|error| {
-            error.context("cannot make a throwaway disk").hint("install package `qemu-utils`")
+            let error = error.context("cannot make a throwaway disk");
+            if exec::which("qemu-img").is_some() { error } else { error.hint("install package `qemu-utils`") }
         })?;
     Ok(size)
 }
@@ -202,8 +203,13 @@ pub fn disk_size(image: ByteSize, bus: DiskBus, card: Option<ByteSize>) -> Resul
     if size < image {
         return Err(Error::usage(format!("a card of {size} is smaller than the image, which has {image}")));
     }
-    Ok(match bus {
-        DiskBus::Virtio => size.align_up(ByteSize(512)),
-        DiskBus::Sd => ByteSize(size.0.next_power_of_two()),
+    let (fitting, most) = match bus {
+        // An image format ends where a signed number does.
+        DiskBus::Virtio => (size.0.checked_next_multiple_of(512), i64::MAX as u64),
+        DiskBus::Sd => (size.0.checked_next_power_of_two(), 2 << 40),
+    };
+    fitting.filter(|size| *size <= most).map(ByteSize).ok_or_else(|| {
+        let error = Error::usage(format!("QEMU emulates no card of {size}"));
+        if bus == DiskBus::Sd { error.hint("an SD card has 2 TiB at most") } else { error }
     })
 }

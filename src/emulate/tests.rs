@@ -117,6 +117,13 @@ fn cards_are_powers_of_two() {
         size(400, DiskBus::Sd, Some(ByteSize::mib(100))).unwrap_err().to_string(),
         "a card of 100 MiB is smaller than the image, which has 400 MiB"
     );
+    assert_eq!(size(400, DiskBus::Sd, Some(ByteSize::mib(2 << 20))).unwrap(), ByteSize::mib(2 << 20));
+    for card in [(2 << 40) + 1, 16_777_215 << 40, u64::MAX] {
+        let error = size(400, DiskBus::Sd, Some(ByteSize(card))).unwrap_err().to_string();
+        assert!(error.starts_with("QEMU emulates no card of ") && error.contains("2 TiB at most"), "{error}");
+    }
+    let error = size(400, DiskBus::Virtio, Some(ByteSize(u64::MAX))).unwrap_err().to_string();
+    assert!(error.starts_with("QEMU emulates no card of "), "{error}");
 }
 
 #[test]
