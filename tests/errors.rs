@@ -466,17 +466,15 @@ mod image {
         if outcome.status == Some(77) || outcome.stderr.starts_with("unshare: ") {
             return;
         }
+        // Before anything is written.
         assert_fails(
             &outcome,
             1,
             "sources: up to date\nkernel: up to date\nrootfs: up to date\n\
-             image: started: not built yet\nimage: failed after TIME\n\
-             error: stage `image` failed for board `acme`\n  \
-             caused by: cannot write the image `[DIR]/work/out/acme/acme.img`\n  \
-             caused by: cannot write `[DIR]/work/out/acme/acme.img.partial`\n  \
-             caused by: No space left on device\n\n\
-             hint: free some room on that disk, or use another one; for a build: `--build-dir`, `--out`, `XDG_CACHE_HOME`\n\
-             out:\nacme\n\nout/acme:\n",
+             error: this machine is not ready for the build\n  \
+             caused by: `[DIR]/work/out/acme` would take 17 MiB, but only 256 KiB are free there\n\n\
+             hint: free some room, or point `--build-dir` and `--out` to another disk\n\
+             out:\n",
         );
     }
 

@@ -245,6 +245,9 @@ impl Runner<'_> {
         let job = image::Job::new(self.options, sources, kernel, base);
         let job = job.map_err(|error| self.failed(Stage::Image, error))?;
         let reasons = job.reasons()?;
+        if !reasons.is_empty() {
+            facts::check_room(self.options)?;
+        }
         self.stage(Stage::Image, &reasons, || {
             if reasons.is_empty() { job.written() } else { job.write(self.progress) }
         })

@@ -318,6 +318,16 @@ pub fn check_host(
     doctor::require(&examine(&scope, sources, shelf, until, false)?)
 }
 
+/// Fails when the image does not fit: it may be all that is made, so that nobody looked before.
+pub fn check_room(options: &BuildOptions) -> Result<()> {
+    let disk = [image_room(&options.board, &options.workdir)?];
+    doctor::require(&doctor::check(&doctor::Request { disk: &disk, ..doctor::Request::default() })?)
+}
+
+fn image_room(board: &Board, workdir: &Workdir) -> Result<Room> {
+    Ok(Room { dir: workdir.out_dir(), bytes: image::provisional_layout(board)?.size })
+}
+
 /// The doctor's report for a board.
 pub fn examine(
     scope: &Scope<'_>,
@@ -336,8 +346,7 @@ pub fn examine(
         disk.push(Room { dir: workdir.build_dir().to_owned(), bytes: kernel_room(board, has_objects) });
     }
     if until == Stage::Image {
-        let size = image::provisional_layout(board)?.size;
-        disk.push(Room { dir: workdir.out_dir(), bytes: size });
+        disk.push(image_room(board, workdir)?);
     }
     let mut needs = scope.needs(until);
     if emulator {
