@@ -215,6 +215,12 @@ mod profile {
              --> boards/acme.toml:33:1\n   |\n33 | [rootfs]\n   | ^^^^^^^^ here\n\n\
              hint: an overlay is a directory: `overlya`, or `boards/overlya`\n",
         );
+        refused(
+            "kind = \"directory\"",
+            "kind = \"tar\"",
+            "error: cannot read `rootfs`\n  caused by: Is a directory\n  \
+             --> boards/acme.toml:33:1\n   |\n33 | [rootfs]\n   | ^^^^^^^^ here\n",
+        );
     }
 
     #[test]

@@ -13,9 +13,10 @@ use crate::deploy::spec::DeploySpec;
 use crate::emulate::{EmulatorFirmware, EmulatorSpec};
 use crate::error::{Error, Result};
 use crate::kernel;
-use crate::rootfs::{self, RootfsSpec};
+use crate::rootfs::{self, BaseKind, RootfsSpec};
 use crate::source::Source;
 use crate::toolchain::{self, Toolchain};
+use crate::tree::tar;
 
 /// What every part needs to find its references.
 pub(super) struct Context<'a> {
@@ -221,6 +222,10 @@ fn check_layers(rootfs: &At<RootfsSpec>, cx: &Context<'_>) -> Result<()> {
             .place
             .error(format!("`{}` is not there", path.display()), "its `path`")
             .hint("the path starts where bimg was started, or at a profile that is given by path"));
+    }
+    // Better told now than once the kernel is compiled.
+    if let (BaseKind::Tar, Some(path)) = (rootfs.kind, &rootfs.path) {
+        tar::check(&cx.host(path)).map_err(|error| rootfs.place.wrap(error))?;
     }
     let base = cx.base.unwrap_or(Path::new(""));
     (rootfs.overlays.iter())

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Context, Error, Result};
+use crate::input::Format;
 use crate::tree::{Content, Inode, Kind, Meta, Timestamp, Tree, TreePath};
-use crate::{fsx, interrupt};
+use crate::{fsx, input, interrupt};
 
 use sparse::Map;
 
@@ -50,35 +51,38 @@ pub fn lay(tree: &mut Tree, path: &Path) -> Result<()> {
     lay_all().context(|| format!("cannot use the layer `{}`", path.display()))
 }
 
+/// Fails unless a file begins as a tar does, packed in a way that is read.
+pub fn check(path: &Path) -> Result<()> {
+    fsx::regular(path)?;
+    let mut block = Vec::new();
+    let (format, plain) = decompressed(path)?;
+    plain.take(BLOCK).read_to_end(&mut block).map_err(|cause| undecoded(path, format, cause))?;
+    let is_tar = <[u8; BLOCK as usize]>::try_from(block)
+        .is_ok_and(|block| block.iter().all(|byte| *byte == 0) || Header(block).checksum_matches());
+    if is_tar {
+        return Ok(());
+    }
+    Err(Error::new(format!("`{}` is not a tar file", path.display()))
+        .hint("bimg reads tar files as they are, or compressed with gzip, xz, zstd or bzip2"))
+}
+
 /// The archive at `path` without compression: itself, or `copy`, made unless it is there.
 pub fn uncompressed(path: &Path, copy: &Path) -> Result<PathBuf> {
     let mut magic = [0; 6];
     let file = fsx::open(path)?;
     let n = file.read_at(&mut magic, 0).map_err(|cause| fsx::io_error("read", path, &cause))?;
-    let open_decoder: fn(File) -> std::io::Result<Box<dyn Read>> = match &magic[..n] {
-        [0x1f, 0x8b, ..] => |file| Ok(Box::new(flate2::read::MultiGzDecoder::new(file))),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            |file| Ok(Box::new(liblzma::read::XzDecoder::new_multi_decoder(file)))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => |file| Ok(Box::new(zstd::stream::read::Decoder::new(file)?)),
-        [b'B', b'Z', b'h', ..] => {
-            return Err(Error::new(format!("`{}` is compressed with bzip2", path.display()))
-                .hint("bimg reads tar files as they are, or compressed with gzip, xz or zstd"));
-        }
-        _ => return Ok(path.to_owned()),
-    };
+    if Format::detect(&magic[..n]) == Format::Raw {
+        return Ok(path.to_owned());
+    }
     if copy.is_file() {
         return Ok(copy.to_owned());
     }
-    let broken = |cause: std::io::Error| {
-        Error::new(format!("cannot decompress `{}`", path.display())).caused_by(fsx::describe(&cause))
-    };
-    let mut decoder = open_decoder(fsx::open(path)?).map_err(broken)?;
+    let (format, mut plain) = decompressed(path)?;
     let mut output = fsx::AtomicFile::create(copy)?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         interrupt::check()?;
-        let n = decoder.read(&mut buffer).map_err(broken)?;
+        let n = plain.read(&mut buffer).map_err(|cause| undecoded(path, format, cause))?;
         if n == 0 {
             break;
         }
@@ -86,6 +90,22 @@ pub fn uncompressed(path: &Path, copy: &Path) -> Result<PathBuf> {
     }
     output.commit()?;
     Ok(copy.to_owned())
+}
+
+fn decompressed(path: &Path) -> Result<(Format, Box<dyn Read + Send>)> {
+    input::decompress(fsx::open(path)?).map_err(|cause| undecoded(path, Format::Raw, cause))
+}
+
+fn undecoded(path: &Path, format: Format, cause: std::io::Error) -> Error {
+    let about = if format == Format::Raw { "read" } else { "decompress" };
+    let about = format!("cannot {about} `{}`", path.display());
+    match cause.downcast::<Error>() {
+        Ok(error) => error.context(about),
+        Err(cause) => {
+            let why = format.damage(&cause).unwrap_or_else(|| fsx::describe(&cause));
+            Error::new(about).caused_by(why)
+        }
+    }
 }
 
 /// One entry, all its headers read.

@@ -234,9 +234,11 @@ fn compressed_archives_give_the_same_tree() {
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
     xz.write_all(&bytes).unwrap();
     let zst = zstd::encode_all(&bytes[..], 1).unwrap();
-    for packed in [gz.finish().unwrap(), xz.finish().unwrap(), zst] {
+    let bz2 = Cmd::new("bzip2").arg("-c").arg(plain.path()).check().unwrap().stdout;
+    for packed in [gz.finish().unwrap(), xz.finish().unwrap(), zst, bz2] {
         let file = dir.path().join("packed");
         std::fs::write(&file, &packed).unwrap();
+        check(&file).unwrap();
         let copy = dir.path().join("copy.tar");
         assert_eq!(uncompressed(&file, &copy).unwrap(), copy);
         assert_eq!(std::fs::read(&copy).unwrap(), bytes);
@@ -247,6 +249,28 @@ fn compressed_archives_give_the_same_tree() {
         assert!(!copy.exists());
     }
     assert_eq!(uncompressed(plain.path(), &dir.path().join("copy.tar")).unwrap(), plain.path());
+}
+
+#[test]
+fn what_cannot_be_a_tar_is_told_by_its_first_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("f");
+    let told = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        check(&file).map_err(|error| error.to_string().replace(&file.display().to_string(), "f"))
+    };
+    // What closes a tar, alone: one that holds nothing.
+    told(&[0; 1024]).unwrap();
+    let hint = "hint: bimg reads tar files as they are, or compressed with gzip, xz, zstd or bzip2";
+    for junk in [&b""[..], b"junk", &[b'x'; 1024], &zstd::encode_all(&b"junk"[..], 1).unwrap()] {
+        assert_eq!(told(junk).unwrap_err(), format!("`f` is not a tar file\n\n{hint}"));
+    }
+    let cut = &zstd::encode_all(&[7; 5000][..], 1).unwrap()[..8];
+    assert_eq!(
+        told(cut).unwrap_err(),
+        "cannot decompress `f`\n  caused by: the zstd data ends too early: it is truncated"
+    );
+    assert!(check(dir.path()).unwrap_err().to_string().ends_with("caused by: Is a directory"));
 }
 
 #[test]
