@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::disk::layout::{SECTOR, gpt_entries_end};
 use crate::disk::{BlobSpec, DiskSpec, PartitionSpec, Table};
 use crate::error::{Error, Result};
+use crate::units::ByteSize;
 
 /// Bytes of a GPT's 128 entries.
 pub(super) const GPT_ENTRIES: u64 = 128 * 128;
@@ -65,7 +66,12 @@ impl Area {
     }
 
     fn describe(&self) -> String {
-        format!("{} starts at {} and has {}", self.what, exact(self.base), exact(self.len))
+        format!(
+            "{} starts at {} and has {}",
+            self.what,
+            ByteSize(self.base).exact(),
+            ByteSize(self.len).exact()
+        )
     }
 }
 
@@ -122,12 +128,15 @@ fn overlap(first: &Area, second: &Area, all: &[Area]) -> Error {
     }
     // The table stays where it is; of two others the later one moves.
     let (mover, other) = if second.owner == Owner::Table { (first, second) } else { (second, first) };
-    let mut hint =
-        format!("{} can start at {} or later", mover.what, exact(free_from(mover, other.end, all)));
+    let mut hint = format!(
+        "{} can start at {} or later",
+        mover.what,
+        ByteSize(free_from(mover, other.end, all)).exact()
+    );
     if other.owner == Owner::Table && mover.owner == Owner::Blob {
         // Writing to a string cannot fail.
         let _ = if other.what == GPT && mover.start >= 2 * SECTOR {
-            let location = exact(mover.end.next_multiple_of(SECTOR).max(other.end));
+            let location = ByteSize(mover.end.next_multiple_of(SECTOR).max(other.end)).exact();
             write!(
                 hint,
                 ", or the GPT's entries can: `gpt-location = \"{location}\"`; \
@@ -158,17 +167,6 @@ fn free_from(mover: &Area, from: u64, all: &[Area]) -> u64 {
     start
 }
 
-/// A size without rounding, as a profile takes it: `8K`, `4M`, `1234`.
-pub(super) fn exact(bytes: u64) -> String {
-    match [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")]
-        .iter()
-        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit))
-    {
-        Some((unit, letter)) => format!("{}{letter}", bytes / unit),
-        None => bytes.to_string(),
-    }
-}
-
 /// A partition of a GPT lies behind the entries, which need not be at the start.
 pub(super) fn check_behind_entries(spec: &DiskSpec, areas: &[Area]) -> Result<()> {
     let end = gpt_entries_end(spec);
@@ -176,12 +174,12 @@ pub(super) fn check_behind_entries(spec: &DiskSpec, areas: &[Area]) -> Result<()
     let Some(area) = before.filter(|_| spec.table.has_gpt()) else { return Ok(()) };
     let mut error = Error::usage(format!("{} lies before the GPT's entries", area.what))
         .caused_by(area.describe())
-        .caused_by(format!("the GPT's entries start at {} and have 16K", exact(spec.gpt_location.0)));
+        .caused_by(format!("the GPT's entries start at {} and have 16K", spec.gpt_location.exact()));
     if let Some(origin) = &area.origin {
         error = error.declared_at(origin);
     }
     Err(error.hint(format!(
         "it can start at {} or later; what lies before the entries is a `[[disk.blob]]`, outside the table",
-        exact(end)
+        ByteSize(end).exact()
     )))
 }

@@ -4,7 +4,7 @@
 //! then take the first free aligned place behind all that are declared before them; the one that takes
 //! the rest comes last. So the order of what has an offset never changes the result.
 
-use crate::disk::area::{self, Area, GPT_ENTRIES, GPT_TAIL, Owner, exact};
+use crate::disk::area::{self, Area, GPT_ENTRIES, GPT_TAIL, Owner};
 pub(super) use crate::disk::check::numbers;
 use crate::disk::check::{at, check};
 use crate::disk::{BlobSpec, DiskSpec, Fill, PartitionSpec, Size, Table};
@@ -131,8 +131,8 @@ fn blobs(spec: &DiskSpec, partitions: &[Placed]) -> Result<Vec<ByteSize>> {
             return Err(Error::usage(format!("partition `{}` is too small for {}", placed.name, out.what))
                 .caused_by(format!(
                     "it ends at {}, the partition at {}",
-                    exact(out.end),
-                    exact(placed.size.0)
+                    ByteSize(out.end).exact(),
+                    placed.size.exact()
                 ))
                 .hint("raise the partition's `size`, or leave it out"));
         }
@@ -267,9 +267,13 @@ fn rest_of(
     if rest >= least {
         return Ok(rest);
     }
-    let error = Error::usage(format!("too little is left for partition `{}`", partition.name)).caused_by(
-        format!("from {} on there are {}, and it needs {}", exact(start), ByteSize(rest), ByteSize(least)),
-    );
+    let error =
+        Error::usage(format!("too little is left for partition `{}`", partition.name)).caused_by(format!(
+            "from {} on there are {}, and it needs {}",
+            ByteSize(start).exact(),
+            ByteSize(rest),
+            ByteSize(least)
+        ));
     Err(at(error, partition).hint("raise the disk's `size`"))
 }
 
@@ -300,7 +304,11 @@ fn extended(spec: &DiskSpec, partitions: &[Placed], number: u32) -> Result<Place
         all().find(|(it, placed)| !it.logical && placed.start.0 < end && placed.end() > start)
     {
         return Err(Error::usage(format!("partition `{}` lies inside the extended partition", inside.name))
-            .caused_by(format!("that one reaches from {} to {}", exact(start), exact(end)))
+            .caused_by(format!(
+                "that one reaches from {} to {}",
+                ByteSize(start).exact(),
+                ByteSize(end).exact()
+            ))
             .hint("say `logical = true` in it, or move it out from between the logical partitions"));
     }
     Ok(Placed { name: "extended".to_string(), number, start: ByteSize(start), size: ByteSize(end - start) })
@@ -317,6 +325,6 @@ fn disk_too_small(size: u64, needed: u64, areas: &[Area]) -> Error {
         ))
         .hint(format!(
             "raise the disk's `size` to {} or more, or leave it out",
-            exact(needed.next_multiple_of(ROUND))
+            ByteSize(needed.next_multiple_of(ROUND)).exact()
         ))
 }

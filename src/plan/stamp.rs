@@ -28,11 +28,6 @@ impl Inputs {
         self.add(label, Digest::of(bytes).to_string());
     }
 
-    /// All inputs of another stage.
-    pub fn extend(&mut self, other: &Inputs) {
-        self.0.extend(other.0.iter().cloned());
-    }
-
     /// Label and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(label, value)| (label.as_str(), value.as_str()))

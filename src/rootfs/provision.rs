@@ -55,13 +55,6 @@ impl Provision {
         }
     }
 
-    /// Adds one public key, a line as in `authorized_keys`.
-    pub fn add_key(&mut self, line: &str) -> Result<()> {
-        check_key(line)?;
-        self.ssh_keys.push(line.trim().to_string());
-        Ok(())
-    }
-
     /// The host name that was asked for.
     pub fn hostname(&self) -> Option<&str> {
         self.hostname.as_deref()

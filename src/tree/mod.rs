@@ -301,13 +301,6 @@ impl Tree {
         self.names.len() == 1
     }
 
-    /// No time later than `epoch` (what SOURCE_DATE_EPOCH asks of writers).
-    pub fn clamp_times(&mut self, epoch: Timestamp) {
-        for inode in &mut self.inodes {
-            inode.meta.mtime = inode.meta.mtime.min(epoch);
-        }
-    }
-
     /// Puts a regular file, owned by root and dated like the tree.
     pub fn put_file(&mut self, path: &str, mode: u32, content: impl Into<Content>) -> Result<()> {
         let meta = Meta { mode, ..self.default_dir.clone() };
