@@ -28,12 +28,13 @@ impl Target {
     fn write(&self, imported: Imported) -> Result<Imported> {
         let Some(path) = &self.into else { return Ok(imported) };
         let dir = path.parent().unwrap_or(Path::new(""));
+        // All of them before the first is written: a second try must not meet what the first one left.
+        let there = |name: &String| dir.join(name).symlink_metadata().is_ok();
+        if let Some((name, _)) = imported.files.iter().find(|(name, _)| !self.force && there(name)) {
+            return Err(taken(&dir.join(name)));
+        }
         for (name, bytes) in &imported.files {
-            let target = dir.join(name);
-            if !self.force && target.symlink_metadata().is_ok() {
-                return Err(taken(&target));
-            }
-            fsx::write_atomic(&target, bytes)?;
+            fsx::write_atomic(&dir.join(name), bytes)?;
         }
         fsx::write_atomic(path, imported.profile.as_bytes())?;
         Ok(imported)

@@ -153,6 +153,17 @@ fn files_beside_the_profile_stay_too() {
          hint: choose another name, or replace it with `--force`\n",
     );
     assert!(!project.path("boards/pine.toml").exists());
+    assert_eq!(project.shell("ls boards/pine"), "linux.config\n");
+    // Nor is anything written before the last of them has been looked for.
+    project.shell("cd boards/pine && mv linux.config usb.fragment");
+    let outcome =
+        project.run(&["import", "buildroot", "br/configs/pine_defconfig", "--into", "boards/pine.toml"]);
+    assert!(
+        outcome.stderr.starts_with("error: `boards/pine/usb.fragment` is there already\n"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(project.shell("ls boards/pine"), "usb.fragment\n");
 }
 
 /// The profile of a board, which can be used as it is.
