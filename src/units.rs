@@ -47,12 +47,12 @@ impl FromStr for ByteSize {
         };
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let number: u64 = text[..digits].parse().map_err(|_| bad())?;
-        let shift = match text[digits..].trim_start().trim_end_matches("iB") {
+        let shift = match text[digits..].trim_start() {
             "" | "B" => 0,
-            "k" | "K" => 10,
-            "M" => 20,
-            "G" => 30,
-            "T" => 40,
+            "k" | "K" | "kiB" | "KiB" => 10,
+            "M" | "MiB" => 20,
+            "G" | "GiB" => 30,
+            "T" | "TiB" => 40,
             _ => return Err(bad()),
         };
         number.checked_mul(1 << shift).map(ByteSize).ok_or_else(bad)
@@ -131,7 +131,10 @@ mod tests {
         assert_eq!("8K".parse::<ByteSize>().unwrap().0, 8192);
         assert_eq!("64 MiB".parse::<ByteSize>().unwrap(), ByteSize::mib(64));
         assert_eq!("512".parse::<ByteSize>().unwrap().0, 512);
-        assert!("x8".parse::<ByteSize>().is_err());
+        assert_eq!("8B".parse::<ByteSize>().unwrap().0, 8);
+        for text in ["x8", "8iB", "8BiB", "8MiBiB", "8MB"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
         assert!("99999999999999T".parse::<ByteSize>().is_err());
         assert_eq!(ByteSize(8192).to_string(), "8 KiB");
         assert_eq!(ByteSize(64_487_424).to_string(), "61.5 MiB");

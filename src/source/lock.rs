@@ -19,8 +19,7 @@ const HEADER: &str = "\
 ";
 
 /// The exact thing that a source was resolved to. A path source has nothing here: it is what it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Pin {
     /// apt: the version.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,17 +48,39 @@ impl std::fmt::Display for Pin {
 
 /// One line of the lock's story: this name, asked for like that, is exactly this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct LockEntry {
     /// `kernel`, `firmware`, ..
     pub name: String,
     /// What was asked for: [`super::Source::asked`].
     pub asked: String,
     /// Alternatives that come first and did not work. They may have pins all the same: other boards' own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub instead_of: Vec<String>,
     /// What it is.
     #[serde(flatten)]
     pub pin: Pin,
+}
+
+/// The same as it is read: where one struct is flattened into another, unknown keys would go unnoticed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    asked: String,
+    #[serde(default)]
+    instead_of: Vec<String>,
+    version: Option<String>,
+    architecture: Option<String>,
+    sha256: Option<Digest>,
+    commit: Option<String>,
+}
+
+impl From<Written> for LockEntry {
+    fn from(written: Written) -> Self {
+        let Written { name, asked, instead_of, version, architecture, sha256, commit } = written;
+        LockEntry { name, asked, instead_of, pin: Pin { version, architecture, sha256, commit } }
+    }
 }
 
 /// The lock file.

@@ -185,3 +185,15 @@ fn boards_that_pin_at_once_lose_nothing() {
     });
     assert_eq!(bench.lock().entries().len(), 16);
 }
+
+#[test]
+fn a_key_that_means_nothing_is_refused() {
+    let bench = Bench::new();
+    let path = bench.path().join("bimg.lock");
+    let text = "version = 1\n\n[[source]]\nname = \"kernel\"\nasked = \"git x rev=y\"\ncommt = \"1\"\n";
+    fsx::write_atomic(&path, text.as_bytes()).unwrap();
+    let error = Lock::load(&path).unwrap_err().to_string();
+    assert!(error.contains("unknown field `commt`"), "{error}");
+    fsx::write_atomic(&path, text.replace("commt", "commit").as_bytes()).unwrap();
+    assert_eq!(Lock::load(&path).unwrap().entries()[0].pin.commit.as_deref(), Some("1"));
+}
