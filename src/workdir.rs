@@ -111,10 +111,15 @@ impl Workdir {
         check(&self.out_dir(), "output", "choose another one with `--out`")
     }
 
+    /// Fails when nothing can be built in the build directory.
+    pub fn check_build(&self) -> Result<()> {
+        let remedy = "choose another one with `--build-dir`, or run bimg in a folder of your own";
+        check(&self.board_dir(), "build", remedy)
+    }
+
     /// Takes the board's lock; waits for a running build and says who it is.
     pub fn lock(&self, progress: &dyn Progress) -> Result<Lock> {
-        let remedy = "choose another one with `--build-dir`, or run bimg in a folder of your own";
-        check(&self.board_dir(), "build", remedy)?;
+        self.check_build()?;
         Lock::take(&self.board_dir().join("lock"), progress)
     }
 }

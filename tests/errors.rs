@@ -114,6 +114,13 @@ mod host {
              caused by: cannot write to `[DIR]/work/file`\n  caused by: Not a directory\n\n\
              hint: choose another one with `--build-dir`, or run bimg in a folder of your own\n",
         );
+        let doctor = project.run(&["doctor", "--board", "acme", "--build-dir", "file/build"]);
+        assert_eq!(doctor.status, Some(1));
+        assert!(
+            doctor.stderr.contains("cannot use the build directory `[DIR]/work/file/build/acme`"),
+            "{}",
+            doctor.stderr
+        );
         // Before anything is fetched or compiled.
         let out = "error: cannot use the output directory `[DIR]/work/file/acme`\n  \
              caused by: cannot write to `[DIR]/work/file`\n  caused by: Not a directory\n\n\

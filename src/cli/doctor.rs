@@ -8,6 +8,7 @@ use crate::data::DataDirs;
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::ui::{self, Ui};
+use crate::workdir::Workdir;
 
 /// Check that this host can build, run and test a board
 #[derive(Debug, Args)]
@@ -38,6 +39,13 @@ impl Doctor {
         } else {
             ui::data(&report.table())?;
         }
-        if report.is_ready() { Ok(()) } else { Err(Error::new("this machine is not ready")) }
+        if !report.is_ready() {
+            return Err(Error::new("this machine is not ready"));
+        }
+        // Its room alone says nothing of a directory that a build cannot use.
+        let Some(board) = board else { return Ok(()) };
+        let workdir = Workdir::new(&self.dirs.build_dir, &self.dirs.out, &board.name)?;
+        workdir.check_build()?;
+        workdir.check_out()
     }
 }
