@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub enum BaseKind {
     /// Debian packages, unpacked for the target without running any of their code.
     Debian,
-    /// A tar file, plain or compressed with gzip, xz or zstd.
+    /// A tar file, plain or compressed with gzip, xz, zstd or bzip2.
     Tar,
     /// A directory of the host, with owners, modes and times as they are there.
     Directory,
