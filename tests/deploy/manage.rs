@@ -157,6 +157,12 @@ fn the_one_before_a_new_one_is_what_ran_then() {
     lab.deploy(&[]).ok();
     lab.target(&["rollback"]).ok();
     assert_eq!(board.running(), "image");
+    // And nothing of that stays when all others go.
+    for id in board.deployments() {
+        assert_eq!(board.names("lib/modules/.bimg").len(), board.deployments().len() + 1);
+        lab.target(&["remove", &id]).ok();
+    }
+    assert_eq!(board.names("lib/modules/.bimg"), [] as [&str; 0]);
 }
 
 #[test]

@@ -26,4 +26,10 @@ for kernel in "$boot_at"/bimg/kernels/*; do
 	esac
 	rm -rf "${kernel%.partial}.partial" || exit
 done
+# The place of the image's own kernel among those that were confirmed means nothing when there is no other.
+others=''
+for good in "$store"/*/good; do
+	[ ! -e "$good" ] || [ "$good" = "$store/image/good" ] || others=1
+done
+[ -n "$others" ] || rm -rf "$store/image"
 sync
