@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use super::trail::{self, Trail};
 use super::volume::{self, Contents, Entry, Kind, Volume, failed};
 use crate::error::Result;
 use crate::interrupt;
@@ -122,11 +123,12 @@ pub struct ByInode<F> {
     pub(super) inner: F,
     /// The names of directories, sorted, by the directory's number.
     names: RefCell<HashMap<u64, Rc<Vec<Name>>>>,
+    trail: RefCell<Trail>,
 }
 
 impl<F: Inodes> ByInode<F> {
     pub(super) fn new(inner: F) -> Self {
-        ByInode { inner, names: RefCell::default() }
+        ByInode { inner, names: RefCell::default(), trail: RefCell::default() }
     }
 
     fn names(&self, number: u64, directory: &Inode<F::Data>) -> io::Result<Rc<Vec<Name>>> {
@@ -146,23 +148,28 @@ impl<F: Inodes> ByInode<F> {
 
     /// What a path names and its number, no link followed.
     pub(super) fn find(&self, path: &str) -> io::Result<Option<(u64, Inode<F::Data>)>> {
-        let mut number = self.inner.root();
+        let mut trail = self.trail.borrow_mut();
+        let at = trail.back(path);
+        let mut number = trail.last().unwrap_or(self.inner.root());
         let mut found = self.inner.inode(number)?;
-        let mut above = vec![number];
-        for part in path.split('/').filter(|part| !part.is_empty()) {
+        let mut known = at;
+        for (part, end) in trail::names(path, at) {
             if found.kind != Kind::Directory {
                 return Ok(None);
+            }
+            if known > at {
+                trail.on(path, known, number);
             }
             let names = self.names(number, &found)?;
             let at = names.partition_point(|name| name.name.as_str() < part);
             let Some(name) = names.get(at).filter(|name| name.name == part) else { return Ok(None) };
             number = name.inode;
-            // A directory has one name; one that holds itself goes on for ever.
-            if above.contains(&number) {
+            if number == self.inner.root() {
                 return Err(bad("its directories lead in circles"));
             }
-            above.push(number);
+            trail.check(number)?;
             found = self.inner.inode(number)?;
+            known = end;
         }
         Ok(Some((number, found)))
     }

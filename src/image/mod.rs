@@ -25,6 +25,7 @@ pub mod probe;
 pub mod read;
 pub mod squashfs;
 pub mod table;
+mod trail;
 pub mod verify;
 pub mod volume;
 

@@ -64,7 +64,7 @@ impl Kind {
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name; what is not UTF-8 has replacement characters.
+    /// The name, as [`name`] makes it of bytes that are not UTF-8.
     pub name: String,
     /// What it is.
     pub kind: Kind,
@@ -249,8 +249,8 @@ pub fn resolve(volume: &dyn Volume, path: &str) -> Result<Option<(String, Entry)
     Ok(last.map(|entry| (done, entry)))
 }
 
-/// Directories inside each other that are gone into.
-const MAX_DEPTH: usize = 64;
+/// Bytes of the longest path that is gone into: Linux takes none that is longer.
+const MAX_PATH: usize = 4096;
 
 /// Calls `each` with everything below a directory: path and entry, a directory before what it holds.
 ///
@@ -263,8 +263,12 @@ pub fn walk(volume: &dyn Volume, dir: &str, each: &mut dyn FnMut(&str, &Entry) -
         for entry in volume.list(&dir)?.iter().filter(|entry| is_name(&entry.name)) {
             seen += 1;
             let path = join(&dir, &entry.name);
-            if seen > volume.most_names() || path.matches('/').count() > MAX_DEPTH {
+            if seen > volume.most_names() {
                 return Err(cannot_read(&dir).caused_by("its directories lead in circles"));
+            }
+            if path.len() > MAX_PATH {
+                return Err(Error::new("cannot read all directories in the image")
+                    .caused_by(format!("a path is longer than {MAX_PATH} bytes")));
             }
             each(&path, entry)?;
             if entry.kind == Kind::Directory {
@@ -283,4 +287,49 @@ pub fn is_name(name: &str) -> bool {
 /// The components of a path, the first one last.
 fn parts(path: &str) -> Vec<String> {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").rev().map(str::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory that holds a directory, and so on.
+    struct Endless;
+
+    impl Volume for Endless {
+        fn list(&self, _: &str) -> Result<Vec<Entry>> {
+            let name = "d".repeat(99);
+            Ok(vec![Entry { name, kind: Kind::Directory, size: 0, mode: 0, owner: None, mtime: None }])
+        }
+
+        fn entry(&self, _: &str) -> Result<Option<Entry>> {
+            Ok(None)
+        }
+
+        fn open(&self, path: &str) -> Result<Box<dyn Contents + '_>> {
+            Err(not_there(path))
+        }
+
+        fn target(&self, path: &str) -> Result<String> {
+            Err(not_there(path))
+        }
+
+        fn most_names(&self) -> u64 {
+            1000
+        }
+    }
+
+    #[test]
+    fn a_walk_goes_as_deep_as_a_path_may_be_long() {
+        let mut longest = 0;
+        let walked = walk(&Endless, "", &mut |path, _| {
+            longest = path.len();
+            Ok(())
+        });
+        assert_eq!(longest, 3999);
+        assert_eq!(
+            walked.unwrap_err().to_string(),
+            "cannot read all directories in the image\n  caused by: a path is longer than 4096 bytes"
+        );
+    }
 }

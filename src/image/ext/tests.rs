@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::exec::Cmd;
 use crate::image::Random;
 use crate::image::read::Source;
-use crate::image::volume::{self, Kind, Volume};
+use crate::image::volume::{self, Entry, Kind, Volume};
 
 fn made(dir: &std::path::Path, args: &[&str], size: &str) -> std::path::PathBuf {
     let (disk, tree) = (dir.join("ext"), dir.join("tree"));
@@ -203,11 +203,13 @@ fn what_is_no_directory_or_too_deep_is_told() {
     std::fs::create_dir_all(dir.path().join("tree").join("d/".repeat(80))).unwrap();
     let disk = made(dir.path(), KINDS[0].0, KINDS[0].1);
     let ext = ExtVolume::open(&(Arc::new(std::fs::read(disk).unwrap()) as Source)).unwrap().unwrap();
-    let deep = ["d"; 65].join("/");
-    assert_eq!(
-        volume::walk(&ext, "", &mut |_, _| Ok(())).unwrap_err().to_string(),
-        format!("cannot read `/{deep}` in the image\n  caused by: its directories lead in circles")
-    );
+    let mut deepest = 0;
+    let mut each = |path: &str, _: &Entry| {
+        deepest = deepest.max(path.split('/').count());
+        Ok(())
+    };
+    volume::walk(&ext, "", &mut each).unwrap();
+    assert_eq!(deepest, 80);
 }
 
 #[test]

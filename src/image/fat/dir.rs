@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::super::read::{ReadAt, Source, bytes, le16, le32, text};
+use super::super::trail::{self, Trail};
 use super::super::volume::{self, Contents, Entry, Kind, Plain, Volume};
 use super::{Fat, Width};
 use crate::error::{Error, Result};
@@ -29,8 +30,9 @@ const WINDOW: u64 = 6144;
 pub struct FatVolume<S = Source> {
     fat: Fat,
     source: S,
-    /// Directories read last, the latest first: every look-up begins at the root.
+    /// Directories read last, the latest first.
     recent: RefCell<VecDeque<(Option<u32>, Rc<Names>)>>,
+    trail: RefCell<Trail>,
 }
 
 /// How many directories are kept: more than most paths have components.
@@ -54,7 +56,12 @@ struct Found {
 impl<S: ReadAt> FatVolume<S> {
     /// Of a partition that holds a FAT; `None` for any other.
     pub fn open(source: S) -> io::Result<Option<Self>> {
-        Ok(Fat::read(&source)?.map(|fat| FatVolume { fat, source, recent: RefCell::default() }))
+        Ok(Fat::read(&source)?.map(|fat| FatVolume {
+            fat,
+            source,
+            recent: RefCell::default(),
+            trail: RefCell::default(),
+        }))
     }
 
     /// Its geometry.
@@ -188,16 +195,24 @@ impl<S: ReadAt> FatVolume<S> {
             owner: None,
             mtime: None,
         };
-        let mut at = Found { entry: root, cluster: None };
-        for part in path.split('/').filter(|part| !part.is_empty()) {
+        let mut trail = self.trail.borrow_mut();
+        let start = trail.back(path);
+        let mut known = start;
+        let mut at = Found { entry: root, cluster: trail.last().map(|cluster| cluster as u32) };
+        for (part, end) in trail::names(path, start) {
             if at.entry.kind != Kind::Directory {
                 return Ok(None);
+            }
+            if let (true, Some(cluster)) = (known > start, at.cluster) {
+                trail.check(cluster.into()).map_err(|cause| failed(path, &cause))?;
+                trail.on(path, known, cluster.into());
             }
             let names = self.names(at.cluster).map_err(|cause| failed(path, &cause))?;
             match names.by_lower.get(&part.to_lowercase()) {
                 Some(index) => at = names.found[*index].clone(),
                 None => return Ok(None),
             }
+            known = end;
         }
         Ok(Some(at))
     }
