@@ -157,7 +157,12 @@ impl Cmd {
 
     /// Runs to the end and returns what it printed, whatever its status.
     pub fn output(&self) -> Result<Output> {
-        let mut group = self.spawn(Stdio::null(), Stdio::piped(), Stdio::piped())?;
+        self.output_with(Stdio::null())
+    }
+
+    /// The same with something to read.
+    pub fn output_with(&self, stdin: Stdio) -> Result<Output> {
+        let mut group = self.spawn(stdin, Stdio::piped(), Stdio::piped())?;
         let stdout = group.child.stdout.take();
         let stderr = group.child.stderr.take();
         let drain = |pipe: Option<Box<dyn Read + Send>>| {

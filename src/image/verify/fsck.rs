@@ -1,5 +1,6 @@
 //! The filesystem's own checker, if it is installed: `e2fsck -fn`, `fsck.fat -n`, `fsck.erofs`. None of them writes.
 
+use std::fs::File;
 use std::io::{Seek, Write};
 
 use super::super::read::{ReadAt, Source};
@@ -10,6 +11,8 @@ use crate::{fsx, interrupt};
 
 /// Bytes copied at once; runs of zeros so long stay holes.
 const PIECE: u64 = 1 << 20;
+/// What a checker opens: the copy is its standard input.
+const COPY: &str = "/proc/self/fd/0";
 /// Lines of a checker's complaints that are passed on.
 const SHOWN: usize = 5;
 
@@ -35,16 +38,14 @@ pub fn check(kind: &str, source: &Source) -> Result<Judged> {
         return Ok(Judged::Missing(program));
     }
     // Not all of them can be told where in a file a partition is.
-    let copy = copy(source)?;
-    let output = Cmd::new(program).args(args).arg(copy.path()).output()?;
+    let output = Cmd::new(program).args(args).arg(COPY).output_with(copy(source)?.into())?;
     if output.status.success() {
         return Ok(Judged::By(program, Vec::new()));
     }
     let text = output.text() + &String::from_utf8_lossy(&output.stderr);
-    let shown = copy.path().display().to_string();
     let lines: Vec<String> = text
         .lines()
-        .map(|line| line.replace(&shown, "it").trim().to_string())
+        .map(|line| line.replace(COPY, "it").trim().to_string())
         .filter(|line| !line.is_empty() && !is_chatter(line))
         .collect();
     let mut findings: Vec<Finding> =
@@ -67,30 +68,49 @@ fn is_chatter(line: &str) -> bool {
         .any(|start| line.starts_with(start))
 }
 
-/// A sparse copy with a name of its own.
-fn copy(source: &Source) -> Result<tempfile::NamedTempFile> {
+/// A sparse copy without a name, so that nothing is left of it however this ends.
+fn copy(source: &Source) -> Result<File> {
     let failed = |cause: &std::io::Error| {
         let dir = std::env::temp_dir();
         Error::new(format!("cannot write a temporary copy of the partition to `{}`", dir.display()))
             .caused_by(fsx::describe(cause))
             .hint("`TMPDIR` says where it goes; it takes as much room as the partition's content")
     };
-    let mut file = tempfile::NamedTempFile::new().map_err(|cause| failed(&cause))?;
+    let mut file = tempfile::tempfile().map_err(|cause| failed(&cause))?;
     let mut at = 0;
     while at < source.len() {
         interrupt::check()?;
         let piece = source
             .read_some_at(at, PIECE as usize)
             .map_err(|cause| Error::new("cannot read the partition").caused_by(fsx::describe(&cause)))?;
-        let out = file.as_file_mut();
         let written = if piece.iter().all(|byte| *byte == 0) {
-            out.seek_relative(piece.len() as i64)
+            file.seek_relative(piece.len() as i64)
         } else {
-            out.write_all(&piece)
+            file.write_all(&piece)
         };
         written.map_err(|cause| failed(&cause))?;
         at += piece.len() as u64;
     }
-    file.as_file().set_len(source.len()).map_err(|cause| failed(&cause))?;
+    file.set_len(source.len()).map_err(|cause| failed(&cause))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_has_no_name() {
+        let mut bytes = vec![0; 3 << 20];
+        bytes[5] = 1;
+        let mut copy = copy(&(Arc::new(bytes.clone()) as Source)).unwrap();
+        assert_eq!(copy.metadata().unwrap().nlink(), 0);
+        let mut back = Vec::new();
+        copy.rewind().and_then(|()| copy.read_to_end(&mut back)).unwrap();
+        assert!(back == bytes);
+    }
 }
