@@ -9,7 +9,12 @@ use bimg::ui::{Options, Ui};
 fn main() -> ExitCode {
     let cli = Cli::read();
     let output = cli.output();
-    let ui = Ui::new(Options { json: output.json, verbose: output.verbose, quiet: output.quiet });
+    let ui = Ui::new(Options {
+        json: output.json,
+        data: cli.is_data(),
+        verbose: output.verbose,
+        quiet: output.quiet,
+    });
     match interrupt::install().and_then(|()| cli.run(&ui)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

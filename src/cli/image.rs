@@ -130,6 +130,11 @@ pub struct Keygen {
 }
 
 impl Image {
+    /// Whether it is there for what it prints.
+    pub fn is_data(&self) -> bool {
+        !matches!(self, Image::Extract(_) | Image::Sign(_) | Image::Keygen(_))
+    }
+
     /// Does what was asked.
     pub fn run(self, ui: &Ui) -> Result<()> {
         match self {

@@ -133,6 +133,11 @@ impl Cli {
         self.output
     }
 
+    /// Whether stdout is for the command's data alone, with `--json` too.
+    pub fn is_data(&self) -> bool {
+        matches!(&self.command, Command::Image(command) if command.is_data())
+    }
+
     /// Does what was asked.
     pub fn run(self, ui: &Ui) -> Result<()> {
         match self.command {

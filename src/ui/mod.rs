@@ -5,7 +5,8 @@
 //! | a terminal | one line per finished stage, live bars below ([`terminal`]) |
 //! | anything else | plain lines, progress every ten seconds ([`plain`]) |
 //!
-//! With `--json`, each event is a line on stdout ([`json`]). Everything but data goes to stderr.
+//! With `--json`, each event is a line on stdout ([`json`]), unless the command is there for what it prints: that is
+//! then alone on stdout. Everything but data goes to stderr.
 //! [`text`] holds the wording of every line as pure functions.
 
 pub mod ask;
@@ -27,6 +28,8 @@ use self::text::Paint;
 pub struct Options {
     /// `--json`: events on stdout, one per line.
     pub json: bool,
+    /// The command prints data, and a program reads it: no event and no error goes to stdout.
+    pub data: bool,
     /// `-v`: also what the tools print.
     pub verbose: bool,
     /// `-q`: errors only.
@@ -36,6 +39,7 @@ pub struct Options {
 /// The listener for this process.
 pub struct Ui {
     paint: Paint,
+    json: bool,
     listener: Listener,
 }
 
@@ -54,7 +58,7 @@ impl Ui {
         let terminal = stderr.is_terminal() && !dumb;
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let paint = Paint(terminal && !no_color);
-        let listener = if options.json {
+        let listener = if options.json && !options.data {
             Listener::Json(json::Json::new(Box::new(std::io::stdout())))
         } else if options.quiet {
             Listener::Quiet
@@ -63,12 +67,12 @@ impl Ui {
         } else {
             Listener::Plain(plain::Plain::new(Box::new(stderr), options.verbose))
         };
-        Ui { paint, listener }
+        Ui { paint, json: options.json, listener }
     }
 
     /// Whether results, too, are wanted as JSON.
     pub fn is_json(&self) -> bool {
-        matches!(self.listener, Listener::Json(_))
+        self.json
     }
 
     /// Shows a failure: ends the live lines, names the stage it struck, prints the story on stderr.

@@ -6,6 +6,7 @@
 mod common;
 mod damage;
 mod odd;
+mod output;
 mod squashfs;
 
 use common::{Outcome, Project};
