@@ -20,11 +20,12 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// Of everything a reader yields.
+    /// Of everything a reader yields; an interruption is told as [`interrupt::check_io`] has it.
     pub fn of_reader(reader: &mut impl Read) -> std::io::Result<Self> {
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 20];
         loop {
+            interrupt::check_io()?;
             let n = reader.read(&mut buffer)?;
             if n == 0 {
                 return Ok(Digest(hasher.finalize().into()));
@@ -35,10 +36,10 @@ impl Digest {
 
     /// Of a file's content.
     pub fn of_file(path: &Path) -> Result<Self> {
-        interrupt::check()?;
         fsx::regular(path)?;
-        let mut file = fsx::open(path)?;
-        Self::of_reader(&mut file).map_err(|cause| fsx::io_error("read", path, &cause))
+        let digest = Self::of_reader(&mut fsx::open(path)?);
+        interrupt::check()?;
+        digest.map_err(|cause| fsx::io_error("read", path, &cause))
     }
 
     /// Of fields in order; each is length-prefixed, so no two lists of fields run together.

@@ -67,6 +67,8 @@ impl SecretKey {
             minisign::sign(Some(&public), &self.key, &mut data, Some(&comment), Some(untrusted))
         });
         interrupt::check()?;
+        // The signature goes beside it: of a pipe that would say nothing.
+        fsx::regular(file)?;
         if let Some(cause) = data.failure {
             return Err(fsx::io_error("read", file, &cause));
         }

@@ -1,8 +1,12 @@
 //! What goes to stdout, and what is left behind.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{project, run};
+use super::common::live::Live;
+use super::{Project, project, refused, run};
 
 #[test]
 fn json_of_a_compressed_image_is_the_data_alone() {
@@ -24,4 +28,29 @@ fn json_of_a_compressed_image_is_the_data_alone() {
     assert_eq!(bad.status, Some(3));
     assert!(one(&bad.stdout)["checks"].is_array());
     assert_eq!(json(&["cat", "pi.img.xz", "1:none"]).stdout, "");
+}
+
+#[test]
+fn the_hash_of_a_large_file_is_interrupted() {
+    let project = Project::new();
+    project.shell("truncate -s 200G big.img");
+    let live = Live::start(&mut project.bimg(&["image", "verify", "big.img"]));
+    std::thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    live.signal(Signal::INT);
+    assert_eq!(live.end().0, Some(130));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_pipe_is_not_signed() {
+    let project = Project::new();
+    project.shell("mkfifo pipe");
+    run(&project, &["keygen", "key"]).ok();
+    refused(
+        &project,
+        &["sign", "pipe", "--key", "key"],
+        2,
+        "error: cannot read `pipe`\n  caused by: it is not a regular file\n",
+    );
 }
