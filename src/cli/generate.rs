@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Subcommand};
 
 use crate::cli::Cli;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::{fsx, ui};
 
 /// Print a completion script or write the manual pages
@@ -34,10 +34,14 @@ impl Generate {
                 ui::data(&String::from_utf8_lossy(&script))
             }
             Generate::Man { dir } => {
+                let was_there = dir.exists();
                 fsx::create_dir_all(&dir)?;
-                clap_mangen::generate_to(command, &dir).map_err(|cause| {
-                    Error::new(format!("cannot write manual pages to `{}`", dir.display())).caused_by(cause)
-                })
+                let written = clap_mangen::generate_to(command, &dir);
+                if written.is_err() && !was_there {
+                    // All in it is ours. The failure above is the one to tell.
+                    let _ = fsx::remove_dir_all(&dir);
+                }
+                written.map_err(|cause| fsx::io_error("write manual pages to", &dir, &cause))
             }
         }
     }

@@ -117,10 +117,16 @@ pub fn keygen(secret: &Path, password: Option<&str>) -> Result<NewKeys> {
         .mode(0o600)
         .open(secret)
         .map_err(|cause| fsx::io_error("create", secret, &cause))?;
-    file.write_all(text.as_bytes())
+    let written = file
+        .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
-        .map_err(|cause| fsx::io_error("write", secret, &cause))?;
-    fsx::write_atomic(&public, public_text.as_bytes())?;
+        .map_err(|cause| fsx::io_error("write", secret, &cause))
+        .and_then(|()| fsx::write_atomic(&public, public_text.as_bytes()));
+    if written.is_err() {
+        // It is ours, and nobody has the public key to it. The failure above is the one to tell.
+        let _ = fsx::remove_file(secret);
+    }
+    written?;
     Ok(NewKeys { secret: secret.to_owned(), public, id })
 }
 

@@ -54,3 +54,24 @@ fn a_pipe_is_not_signed() {
         "error: cannot read `pipe`\n  caused by: it is not a regular file\n",
     );
 }
+
+/// No file may grow, as on a full disk.
+fn full(project: &Project, args: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_bimg");
+    project.shell(&format!("trap '' XFSZ; (ulimit -f 0; {program} {args} 2>&1 || true)"))
+}
+
+#[test]
+fn nothing_half_is_left_on_a_full_disk() {
+    let project = Project::new();
+    assert_eq!(
+        full(&project, "image keygen key"),
+        "error: cannot write `key`\n  caused by: File too large\n"
+    );
+    assert_eq!(
+        full(&project, "generate man man"),
+        "error: cannot write manual pages to `man`\n  caused by: File too large\n"
+    );
+    assert_eq!(project.shell("ls key* man* 2>&1 | grep -c cannot"), "2\n");
+    run(&project, &["keygen", "key"]).ok();
+}
