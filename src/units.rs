@@ -37,6 +37,11 @@ impl ByteSize {
     }
 }
 
+/// For people: `1 file`, `2 files`.
+pub fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 impl FromStr for ByteSize {
     type Err = Error;
 
@@ -65,7 +70,8 @@ impl fmt::Display for ByteSize {
         const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
         let mut value = self.0 as f64;
         let mut unit = 0;
-        while value >= 1024.0 && unit + 1 < UNITS.len() {
+        // What would be rounded to 1024.0 is one of the next unit.
+        while value >= if unit == 0 { 1024.0 } else { 1023.95 } && unit + 1 < UNITS.len() {
             value /= 1024.0;
             unit += 1;
         }
@@ -138,6 +144,9 @@ mod tests {
         assert!("99999999999999T".parse::<ByteSize>().is_err());
         assert_eq!(ByteSize(8192).to_string(), "8 KiB");
         assert_eq!(ByteSize(64_487_424).to_string(), "61.5 MiB");
+        assert_eq!(ByteSize(1023).to_string(), "1023 B");
+        assert_eq!(ByteSize((1 << 20) - 1).to_string(), "1.0 MiB");
+        assert_eq!(ByteSize(1_048_524).to_string(), "1023.9 KiB");
         assert_eq!(ByteSize(8192).exact(), "8K");
         assert_eq!(ByteSize(1 << 40).exact(), "1024G");
         assert_eq!(ByteSize(8704).exact(), "8704");

@@ -13,7 +13,7 @@ use crate::ops::{self, Keys, Listed, Place};
 use crate::progress::Progress;
 use crate::signature::{self, PublicKey, SecretKey};
 use crate::ui::{self, Ui};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, count};
 
 /// Look into finished images, check, compare and sign them
 #[derive(Debug, Subcommand)]
@@ -200,7 +200,7 @@ impl Extract {
         for left_out in &done.left_out {
             ui.warn(&format!("{left_out}: left out"));
         }
-        ui.note(&format!("{}: {} files, {}", to.display(), done.files, ByteSize(done.bytes)));
+        ui.note(&format!("{}: {}, {}", to.display(), count(done.files, "file"), ByteSize(done.bytes)));
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use minisign::{KeyPair, SecretKeyBox};
+use minisign::{ErrorKind, KeyPair, PublicKeyBox, SecretKeyBox};
 
 use super::{Once, Signature, id};
 use crate::error::{Error, Result};
@@ -32,6 +32,10 @@ impl SecretKey {
                 .hint("`bimg image keygen` makes a pair of keys; the file without `.pub` is meant")
         };
         let text = String::from_utf8(fsx::read_small(path)?).map_err(|_| bad("it is not text"))?;
+        // minisign only counts bytes, so its words would be of no help.
+        if PublicKeyBox::from_string(&text).and_then(PublicKeyBox::into_public_key).is_ok() {
+            return Err(bad("it is a public key"));
+        }
         let boxed = SecretKeyBox::from_string(&text).map_err(|cause| bad(&cause.to_string()))?;
         let encrypted = text.lines().nth(1).is_some_and(|line| line.starts_with(ENCRYPTED));
         let key = match password {
@@ -46,7 +50,11 @@ impl SecretKey {
             Some(password) => boxed.into_secret_key(Some(password.to_string())),
             None => boxed.into_unencrypted_secret_key(),
         }
-        .map_err(|cause| bad(&cause.to_string()))?;
+        .map_err(|cause| match cause.kind() {
+            ErrorKind::Verify if encrypted => Error::usage(format!("cannot open the key `{shown}`"))
+                .caused_by("the password is not the key's, or the file is damaged"),
+            _ => bad(&cause.to_string()),
+        })?;
         Ok(SecretKey { key })
     }
 
@@ -59,6 +67,8 @@ impl SecretKey {
                 name.escape_debug()
             )));
         }
+        // The signature goes beside it: of a pipe that would say nothing.
+        fsx::regular(file)?;
         let mut data = Once { data: fsx::open(file)?, failure: None };
         let comment = format!("file:{name}");
         let public = minisign::PublicKey::from_secret_key(&self.key);
@@ -67,8 +77,6 @@ impl SecretKey {
             minisign::sign(Some(&public), &self.key, &mut data, Some(&comment), Some(untrusted))
         });
         interrupt::check()?;
-        // The signature goes beside it: of a pipe that would say nothing.
-        fsx::regular(file)?;
         if let Some(cause) = data.failure {
             return Err(fsx::io_error("read", file, &cause));
         }
@@ -158,9 +166,14 @@ mod tests {
             told(SecretKey::load(&secret, Some("x")).err().unwrap()),
             "the key `DIR/key` has no password\n\nhint: leave `--password-file` out"
         );
-        assert!(
-            told(SecretKey::load(&keys.public, None).err().unwrap())
-                .starts_with("`DIR/key.pub` is no minisign secret key\n")
+        assert!(told(SecretKey::load(&keys.public, None).err().unwrap()).starts_with(
+            "`DIR/key.pub` is no minisign secret key\n  caused by: it is a public key\n\nhint: "
+        ));
+        let locked = dir.path().join("locked");
+        keygen(&locked, Some("right")).unwrap();
+        assert_eq!(
+            told(SecretKey::load(&locked, Some("wrong")).err().unwrap()),
+            "cannot open the key `DIR/locked`\n  caused by: the password is not the key's, or the file is damaged"
         );
     }
 }

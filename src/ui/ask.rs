@@ -36,7 +36,10 @@ impl Ask for Person {
             }
         }
         let mut line = String::new();
-        stdin.lock().read_line(&mut line).map_err(failed)?;
+        if stdin.lock().read_line(&mut line).map_err(failed)? == 0 {
+            // Ctrl-D: what follows would stand behind the question.
+            writeln!(stderr).map_err(failed)?;
+        }
         // Ctrl-C drops what was typed, and may end the wait itself.
         interrupt::check()?;
         Ok(Some(line.trim().to_string()))

@@ -195,7 +195,7 @@ fn extract_keeps_modes_and_links_and_overwrites_nothing() {
     project.shell("cmp out/lib/modules/6.12.9/kernel/led.ko tree/lib/modules/6.12.9/kernel/led.ko");
     assert_eq!(
         run(&project, &["extract", "pi.img", "BOOT:cmdline.txt"]).ok().stderr,
-        "cmdline.txt: 1 files, 51 B\n"
+        "cmdline.txt: 1 file, 51 B\n"
     );
     assert_eq!(project.read("cmdline.txt"), "console=serial0 root=PARTUUID=1234abcd-02 rootwait\n");
 }
@@ -287,8 +287,8 @@ partition table: good (MBR)
 partition 1 `BOOT`, FAT16: good (read, fsck.fat)
 partition 2 `root`, ext4: good (read, e2fsck)
 boot: Raspberry Pi firmware, 1:/config.txt: good (1 entry)
-device trees: good (1 files)
-kernels and modules: good (1 kernels, 1 modules)
+device trees: good (1 file)
+kernels and modules: good (1 kernel, 1 module)
 manifest.json: not checked (there is none beside the image)
 SHA256SUMS: not checked (there is none beside the image)
 signature: not checked (there is none beside the image)
@@ -365,13 +365,13 @@ fn verify_finds_what_does_not_fit() {
     );
     wrong(
         &in_boot("sed -i s/6.12.9/6.12.7/ boot/kernel8.img; mcopy -o -i boot.fs boot/kernel8.img ::"),
-        "kernels and modules: BAD (1 kernels, 1 modules)\n  \
+        "kernels and modules: BAD (1 kernel, 1 module)\n  \
          error: kernel `/kernel8.img` is 6.12.7, but there are modules for 6.12.9\n    only\n  \
          warning: nothing boots the kernel of `/lib/modules/6.12.9`\n",
     );
     wrong(
         &in_boot("echo x > d; mcopy -o -i boot.fs d ::bcm2711-rpi-4-b.dtb"),
-        "device trees: BAD (1 files)\n  \
+        "device trees: BAD (1 file)\n  \
          error: `/bcm2711-rpi-4-b.dtb` is no device tree: it does not start as a\n    device tree\n",
     );
     wrong(

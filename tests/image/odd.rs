@@ -54,7 +54,7 @@ fn nothing_to_check_is_no_pass() {
             + &run(&project, &["diff", "byte.img", "pi.img"]).stdout,
         "image: size: 1 B and 20 MiB\n\
          partition table: kind: `no partition table` and `MBR`\n\
-         partition table: disk: `` and `1234abcd` (an identifier)\n\
+         partition table: disk: none and `1234abcd` (an identifier)\n\
          the image: is in the first image only\n\
          partition 1 `BOOT`: is in the second image only\n\
          partition 2 `root`: is in the second image only\n"

@@ -46,7 +46,11 @@ impl Differences {
     /// Two values of one property.
     fn values(&mut self, place: &str, name: &str, [a, b]: [&str; 2], cause: Option<&str>) {
         if a != b {
-            self.add(place, format!("{name}: `{}` and `{}`", a.escape_debug(), b.escape_debug()), cause);
+            let [a, b] = [a, b].map(|value| match value {
+                "" => "none".to_string(),
+                value => format!("`{}`", value.escape_debug()),
+            });
+            self.add(place, format!("{name}: {a} and {b}"), cause);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::super::volume::{self, Kind};
 use super::{Check, Finding, name_of};
 use crate::device_tree;
 use crate::error::Result;
+use crate::units::count;
 
 /// Bytes of a device tree that are read; the largest known has a quarter of a megabyte.
 const MAX_DTB: u64 = 8 << 20;
@@ -30,8 +31,10 @@ pub fn check(volumes: &Volumes, found: &Inspection) -> Result<Vec<Check>> {
         if chain.entries.is_empty() && chain.loader != Loader::Uefi && findings.is_empty() {
             findings.push(Finding::warning("it names nothing to boot"));
         }
-        let count = chain.entries.len();
-        let note = if count == 1 { "1 entry".to_string() } else { format!("{count} entries") };
+        let note = match chain.entries.len() {
+            1 => "1 entry".to_string(),
+            n => format!("{n} entries"),
+        };
         checks.push(Check::done(name_of(found, chain), note, findings));
     }
     checks.push(device_trees(volumes, found)?);
@@ -112,7 +115,7 @@ fn root(found: &Inspection, entry: &Entry, findings: &mut Vec<Finding>) {
 /// Every `.dtb` and `.dtbo` on the filesystems that something boots from.
 fn device_trees(volumes: &Volumes, found: &Inspection) -> Result<Check> {
     let partitions: BTreeSet<u32> = found.boot.iter().map(|chain| chain.partition).collect();
-    let (mut findings, mut count) = (Vec::new(), 0);
+    let (mut findings, mut trees) = (Vec::new(), 0);
     for partition in partitions {
         let Some(volume) = volumes.of(partition) else { continue };
         let walked = volume::walk(volume, "", &mut |path, entry| {
@@ -120,7 +123,7 @@ fn device_trees(volumes: &Volumes, found: &Inspection) -> Result<Check> {
             if entry.kind != Kind::File || !is_tree {
                 return Ok(());
             }
-            count += 1;
+            trees += 1;
             match volume.read(path, MAX_DTB) {
                 Ok(bytes) => {
                     if let Err(why) = device_tree::check(&bytes) {
@@ -134,10 +137,10 @@ fn device_trees(volumes: &Volumes, found: &Inspection) -> Result<Check> {
         crate::interrupt::check()?;
         findings.extend(walked.err().map(|error| Finding::error(error.one_line())));
     }
-    if count == 0 && findings.is_empty() {
+    if trees == 0 && findings.is_empty() {
         return Ok(Check::skipped("device trees", "there are none where something boots from"));
     }
-    Ok(Check::done("device trees", format!("{count} files"), findings))
+    Ok(Check::done("device trees", count(trees, "file"), findings))
 }
 
 /// Kernels against directories of modules, and every module against its directory.
@@ -162,7 +165,7 @@ pub fn modules(volumes: &Volumes, found: &Inspection) -> Result<Check> {
             )));
         }
     }
-    let mut count = 0;
+    let mut all = 0;
     for modules in &found.modules {
         if !releases.is_empty() && !releases.contains(modules.release.as_str()) {
             findings.push(Finding::warning(format!("nothing boots the kernel of `/{}`", modules.path)));
@@ -175,7 +178,7 @@ pub fn modules(volumes: &Volumes, found: &Inspection) -> Result<Check> {
                 continue;
             }
         };
-        count += paths.len();
+        all += paths.len() as u64;
         if !paths.is_empty() && volume.entry(&volume::join(&modules.path, "modules.dep"))?.is_none() {
             let text = format!("`/{}` has no `modules.dep`: modprobe finds nothing", modules.path);
             findings.push(Finding::error(text));
@@ -195,7 +198,11 @@ pub fn modules(volumes: &Volumes, found: &Inspection) -> Result<Check> {
             }
         }
     }
-    Ok(Check::done(WHAT, format!("{} kernels, {count} modules", found.kernels.len()), findings))
+    Ok(Check::done(
+        WHAT,
+        format!("{}, {}", count(found.kernels.len() as u64, "kernel"), count(all, "module")),
+        findings,
+    ))
 }
 
 /// The first names and how many more.
