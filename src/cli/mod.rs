@@ -56,7 +56,7 @@ pub struct OutputArgs {
     /// Also print what the tools print
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Print errors only
+    /// Print results and errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }

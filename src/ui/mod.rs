@@ -32,7 +32,7 @@ pub struct Options {
     pub data: bool,
     /// `-v`: also what the tools print.
     pub verbose: bool,
-    /// `-q`: errors only.
+    /// `-q`: results and errors only.
     pub quiet: bool,
 }
 
