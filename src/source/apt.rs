@@ -29,7 +29,8 @@ impl AptSource {
 
     fn sha256(&self, pin: &Pin) -> Result<Digest> {
         pin.sha256.ok_or_else(|| {
-            Error::new(format!("the lock has no sha256 for {}", self.title())).hint("run `bimg update`")
+            Error::new(format!("the lock has no sha256 for {}", self.title()))
+                .hint("run `bimg update --board NAME`")
         })
     }
 
@@ -39,7 +40,7 @@ impl AptSource {
             return Err(Error::new(format!("{} needs apt", self.title()))
                 .caused_by("this host has no `apt-get`")
                 .hint(
-                    "give the source a `tarball`, `git` or `path` alternative; `bimg update` then picks it",
+                    "give the source a `tarball`, `git` or `path` alternative; `bimg update --board NAME` then picks it",
                 ));
         }
         Root::open(self, cx)
@@ -65,7 +66,7 @@ impl AptSource {
         let gone = |why: String| {
             Error::new(format!("{} is not what the lock pins", self.title()))
                 .caused_by(why)
-                .hint("`bimg update` moves on to what the mirror has now")
+                .hint("`bimg update --board NAME` moves on to what the mirror has now")
         };
         let found = root
             .show(version)?

@@ -63,7 +63,8 @@ impl GitSource {
 
     fn commit<'p>(&self, pin: &'p Pin) -> Result<&'p str> {
         pin.commit.as_deref().filter(|commit| is_commit_id(commit)).ok_or_else(|| {
-            Error::new(format!("the lock has no commit for {}", self.title())).hint("run `bimg update`")
+            Error::new(format!("the lock has no commit for {}", self.title()))
+                .hint("run `bimg update --board NAME`")
         })
     }
 
@@ -139,7 +140,8 @@ impl GitSource {
         }
         direct?;
         let shown = shown_url(&self.git);
-        Err(Error::new(format!("`{shown}` does not have commit {commit}")).hint("run `bimg update`"))
+        Err(Error::new(format!("`{shown}` does not have commit {commit}"))
+            .hint("run `bimg update --board NAME`"))
     }
 }
 

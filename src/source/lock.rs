@@ -15,7 +15,7 @@ use crate::fsx;
 
 const HEADER: &str = "\
 # What each source was resolved to. Written by bimg; keep it with the board.
-# `bimg update` moves it on.
+# `bimg update --board NAME` moves it on.
 ";
 
 /// The exact thing that a source was resolved to. A path source has nothing here: it is what it is.
@@ -106,7 +106,7 @@ impl Lock {
             Some(text) => parse(&text).map_err(|error| {
                 error
                     .context(format!("cannot read the lock `{}`", path.display()))
-                    .hint("restore it from version control, or remove it and run `bimg update`")
+                    .hint("restore it from version control, or remove it and run `bimg update --board NAME`")
             })?,
         };
         Ok(Lock { path: path.to_owned(), entries })

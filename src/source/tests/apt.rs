@@ -157,7 +157,7 @@ fn a_kernel_source_is_fetched_pinned_and_unpacked_twice() {
         "cannot fetch source `kernel`\n  \
          caused by: package `linux-source-9` of `bookworm` is not what the lock pins\n  \
          caused by: the mirror no longer has version 9.1-1\n\n\
-         hint: `bimg update` moves on to what the mirror has now"
+         hint: `bimg update --board NAME` moves on to what the mirror has now"
     );
     assert_eq!(version(&mirror, Mode::Update), "9.2-1");
 }

@@ -30,7 +30,7 @@ fn entries_are_sorted_and_leave_those_of_other_boards() {
         text,
         "\
 # What each source was resolved to. Written by bimg; keep it with the board.
-# `bimg update` moves it on.
+# `bimg update --board NAME` moves it on.
 version = 1
 
 [[source]]
@@ -111,7 +111,7 @@ fn a_damaged_lock_says_where() {
          caused by: TOML parse error at line 3, column 8\n      \
          |\n    3 | name = 3\n      |        ^\n    \
          invalid type: integer `3`, expected a string\n\n\
-         hint: restore it from version control, or remove it and run `bimg update`"
+         hint: restore it from version control, or remove it and run `bimg update --board NAME`"
     );
     fsx::write_atomic(&path, b"version = 2\n").unwrap();
     let error = Lock::load(&path).unwrap_err();
