@@ -5,7 +5,7 @@
 //! `fdt_addr_r`, `ramdisk_addr_r`), see U-Boot `doc/develop/distro.rst`. A script's text is copied
 //! before it runs, so that `scriptaddr` is free.
 //!
-//! The script chooses, by the state file [`STATE`], among the trial, the default and the image's own kernel, in this
+//! The script chooses, by the state file `STATE`, among the trial, the default and the image's own kernel, in this
 //! order; one that cannot be started comes back and the next is tried. A deployment brings a script of its
 //! own for either way to boot it, `boot.scr` and `trial.scr`, with checksums as U-Boot scripts have them: they name what
 //! it needs, and neither a kernel that came with a deployment nor one of the image's files ever changes.

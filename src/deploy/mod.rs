@@ -6,7 +6,7 @@
 //!
 //! 1. [`facts`]: one script tells all about the board. Nothing is written.
 //! 2. [`gate`]: what would not boot is found before the first byte moves.
-//! 3. [`payload`]: the kernel's files with their hashes; the [`SlotId`] follows from them.
+//! 3. [`payload`]: the kernel's files with their hashes; the `SlotId` follows from them.
 //! 4. [`transfer`]: what the board lacks, under a side name, checked there, renamed.
 //! 5. [`trial`]: booted once; kept only when it answers and every check holds.
 //!

@@ -46,9 +46,9 @@ pub struct Machine {
     pub arch: Arch,
     /// QEMU; found in PATH by its usual name when `None`.
     pub program: Option<PathBuf>,
-    /// Directory of the fetched firmware that [`EmulatorSpec::firmware`] names files of.
+    /// Directory that holds the firmware's files by the names of the spec, beside the image.
     pub firmware: Option<PathBuf>,
-    /// How to name that firmware's source in errors: ``package `u-boot-qemu` ``.
+    /// How errors name the place where the firmware is.
     pub firmware_origin: String,
 }
 

@@ -1,9 +1,9 @@
 //! Writing an image to a drive, fast, and never to the wrong one: which drive is [`device`]'s to say.
 //!
-//! 1. What has to be written is known from a block map, or from the image's own filesystems ([`known`]).
-//! 2. The image is read once; decompressing, checking and writing run at the same time ([`pass`]).
-//! 3. The first MiB was cleared before and is held back ([`writer`]).
-//! 4. Everything is read back from the drive and compared; what differs is written again ([`verify`]).
+//! 1. What has to be written is known from a block map, or from the image's own filesystems (`known`).
+//! 2. The image is read once; decompressing, checking and writing run at the same time (`pass`).
+//! 3. The first MiB was cleared before and is held back (`writer`).
+//! 4. Everything is read back from the drive and compared; what differs is written again (`verify`).
 //! 5. The first MiB is written and compared.
 //!
 //! Memory is bounded whatever the image: five chunks of 4 MiB, and what decompressing takes.

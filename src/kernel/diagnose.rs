@@ -1,7 +1,7 @@
 //! From a failed build's output to its cause and what to do: rules as data.
 //!
 //! With `-jN` the last lines of a failed make are rarely the ones that matter. The first line that a
-//! rule knows is the cause; rules that also match harmless lines ([`Rule::late`]) get their turn only
+//! rule knows is the cause; rules that also match harmless lines (`Rule::late`) get their turn only
 //! when no sure one matched. Add a rule together with its captured log in `tests`.
 
 use std::collections::VecDeque;

@@ -1,10 +1,10 @@
 //! A kernel from source: configured, compiled, its modules staged.
 //!
 //! 1. `freshness`: is there anything to do? Answered from [`stamp`] without starting make.
-//! 2. [`configure`]: defconfig, fragments, `--set`; merged by [`config`], settled by `olddefconfig`, then
+//! 2. `configure`: defconfig, fragments, `--set`; merged by [`config`], settled by `olddefconfig`, then
 //!    checked; [`kconfig`] explains what Kconfig did not honour. Left out while nothing that it reads has changed.
-//! 3. [`compile`]: one make for images, device trees and modules; [`diagnose`] explains a failure.
-//! 4. [`stage`]: `modules_install`, modules from outside the tree, depmod.
+//! 3. `compile`: one make for images, device trees and modules; [`diagnose`] explains a failure.
+//! 4. `stage`: `modules_install`, modules from outside the tree, depmod.
 //! 5. The stamp is written last; it is removed before anything changes. So a build killed at any
 //!    instant is stale, and the next one continues in the same object directory.
 //!

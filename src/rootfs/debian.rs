@@ -4,7 +4,7 @@
 //! come from is what the host's apt is configured with; nothing of it is changed. The tar is the same
 //! bytes for the same package versions, whoever makes it.
 //!
-//! What maintainer scripts would have done is in [`super::finish`].
+//! What maintainer scripts would have done is in `finish`.
 
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@
 //!   -> Fetched           a readable directory, its identity for fingerprints, its date
 //! ```
 //!
-//! One file per kind behind the [`Kind`] trait. A pin in the lock decides alone: another alternative or
+//! One file per kind behind the `Kind` trait. A pin in the lock decides alone: another alternative or
 //! another version is only looked for when there is no pin, or on `bimg update`.
 
 pub mod apt;

@@ -160,7 +160,7 @@ fn partitions(it: &Inspection, out: &mut String) {
     }
 }
 
-/// `ext4, 61.2 MiB used (48 %)`.
+/// `ext4`.
 fn holds(part: &PartFacts) -> String {
     let Some(content) = &part.content else { return "raw or empty".to_string() };
     content.kind.clone()

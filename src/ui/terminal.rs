@@ -1,7 +1,7 @@
 //! A terminal: finished stages scroll up, the running ones and their tasks live on the last lines.
 //!
 //! indicatif moves the cursor, keeps the redraw rate and estimates the time left; every line's text
-//! comes from [`text`](super::text).
+//! comes from [`text`].
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};

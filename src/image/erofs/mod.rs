@@ -1,6 +1,6 @@
 //! EROFS as it is found: superblock, inodes, and where their data is.
 //!
-//! Data may be flat, in chunks, or compressed with LZ4, see [`packed`]. What lies on further devices, and what is
+//! Data may be flat, in chunks, or compressed with LZ4, see `packed`. What lies on further devices, and what is
 //! compressed otherwise, is told by name; directories are never compressed.
 //!
 //! Source: Linux `fs/erofs/erofs_fs.h`, `fs/erofs/data.c`, Documentation/filesystems/erofs.rst.
