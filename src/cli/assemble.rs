@@ -10,9 +10,6 @@ use crate::progress::Progress;
 use crate::ui::{self, Ui};
 
 /// Make an image of a layout and files that are there already
-///
-/// The layout is the `[disk]` of a profile, such as `bimg import genimage` prints; its files are looked up
-/// in the input directory.
 #[derive(Debug, Args)]
 pub struct Assemble {
     /// Board name or path to a profile

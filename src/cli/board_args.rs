@@ -36,13 +36,12 @@ impl BoardArgs {
 
 /// How sources may change.
 #[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Sources")]
 pub struct SourceArgs {
     /// Fail when bimg.lock would change
-    #[arg(long)]
+    #[arg(long, help_heading = "Sources")]
     pub locked: bool,
     /// Use only what is in the store
-    #[arg(long)]
+    #[arg(long, help_heading = "Sources")]
     pub offline: bool,
 }
 
@@ -110,7 +109,7 @@ pub struct BuildArgs {
     /// Public SSH key that may log in as root; may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Provisioning")]
     ssh_key: Vec<PathBuf>,
-    /// Root's password as a crypt(5) hash; without it root has none
+    /// Root's password as a crypt(5) hash; without it nobody can log in by password
     #[arg(long, value_name = "HASH", help_heading = "Provisioning")]
     root_password_hash: Option<String>,
     /// Also write the image in another format; may be repeated

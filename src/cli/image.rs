@@ -25,14 +25,30 @@ pub enum Image {
     /// Print a file in an image
     Cat(Cat),
     /// Copy files out of an image
+    ///
+    /// Modes and symbolic links are kept, but for setuid and setgid; owners and
+    /// devices are not.
     Extract(Extract),
     /// Check that an image is sound
+    ///
+    /// Its partition table, its filesystems, that kernel, modules and device
+    /// trees fit together, and what manifest.json, SHA256SUMS and a signature
+    /// beside it say. Exits with 3 when something is wrong.
     Verify(Verify),
     /// Show how two images differ, and why
+    ///
+    /// From the partition table over files to bytes. Exits with 3 when they
+    /// differ.
     Diff(Diff),
     /// Sign a file with a secret key
+    ///
+    /// The signature, in minisign's format, goes beside the file under its name
+    /// and `.minisig`.
     Sign(Sign),
     /// Make a pair of keys for signing
+    ///
+    /// FILE is the secret key, readable by you alone; FILE.pub is the public
+    /// one, to hand out.
     Keygen(Keygen),
 }
 
@@ -64,8 +80,6 @@ pub struct Cat {
 }
 
 /// Copy files out of an image
-///
-/// Modes and symbolic links are kept, but for setuid and setgid; owners and devices are not.
 #[derive(Debug, Args)]
 pub struct Extract {
     /// Image, compressed or not
@@ -79,9 +93,6 @@ pub struct Extract {
 }
 
 /// Check that an image is sound
-///
-/// Its partition table, its filesystems, that kernel, modules and device trees fit together, and what
-/// manifest.json, SHA256SUMS and a signature beside it say. Exits with 3 when something is wrong.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// Image, compressed or not
@@ -92,8 +103,6 @@ pub struct Verify {
 }
 
 /// Show how two images differ, and why
-///
-/// From the partition table over files to bytes. Exits with 3 when they differ.
 #[derive(Debug, Args)]
 pub struct Diff {
     /// Image, compressed or not
@@ -103,8 +112,6 @@ pub struct Diff {
 }
 
 /// Sign a file with a secret key
-///
-/// The signature, in minisign's format, goes beside the file under its name and `.minisig`.
 #[derive(Debug, Args)]
 pub struct Sign {
     /// What to sign: the image as it is handed out
@@ -118,8 +125,6 @@ pub struct Sign {
 }
 
 /// Make a pair of keys for signing
-///
-/// FILE is the secret key, readable by you alone; FILE.pub is the public one, to hand out.
 #[derive(Debug, Args)]
 pub struct Keygen {
     /// The secret key's file, must not exist yet

@@ -95,6 +95,9 @@ enum Command {
     #[command(subcommand)]
     Image(image::Image),
     /// Make an image of a layout and files that are there already
+    ///
+    /// The layout is the `[disk]` of a profile, such as `bimg import genimage`
+    /// prints; its files are looked up in the input directory.
     Assemble(assemble::Assemble),
     /// Bring a board or a disk layout along from genimage or Buildroot
     #[command(subcommand)]
@@ -108,13 +111,24 @@ enum Command {
 
 /// Where builds and images are kept.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Directories")]
 pub struct DirArgs {
     /// Build trees, logs and stamps
-    #[arg(long, value_name = "DIR", default_value = "build", env = "BIMG_BUILD_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "build",
+        env = "BIMG_BUILD_DIR",
+        help_heading = "Directories"
+    )]
     pub build_dir: PathBuf,
     /// Finished images, in a directory per board
-    #[arg(long, value_name = "DIR", default_value = "out", env = "BIMG_OUT_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "out",
+        env = "BIMG_OUT_DIR",
+        help_heading = "Directories"
+    )]
     pub out: PathBuf,
 }
 
@@ -174,4 +188,56 @@ fn with_tip(mut error: clap::Error, words: &[String]) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help(path: &[&str]) -> String {
+        let mut command = Cli::command();
+        command.build();
+        let found =
+            path.iter().fold(&mut command, |command, name| command.find_subcommand_mut(name).unwrap());
+        found.render_long_help().to_string()
+    }
+
+    /// The heading that an option stands under.
+    fn heading(help: &str, option: &str) -> String {
+        let is_heading = |line: &&str| line.ends_with(':') && !line.starts_with(' ');
+        let (before, _) = help.split_once(&format!(" --{option} ")).unwrap();
+        before.lines().rfind(is_heading).unwrap().to_string()
+    }
+
+    #[test]
+    fn what_is_written_about_a_command_is_shown() {
+        for (path, words) in [
+            (&["image", "verify"][..], "Exits with 3 when something is wrong"),
+            (&["image", "diff"], "Exits with 3 when they differ"),
+            (&["image", "extract"], "Modes and symbolic links are kept"),
+            (&["image", "sign"], "goes beside the file under its name and `.minisig`"),
+            (&["image", "keygen"], "readable by you alone"),
+            (&["assemble"], "The layout is the `[disk]` of a profile"),
+        ] {
+            let help = help(path);
+            let shown: Vec<&str> = help.split_whitespace().collect();
+            assert!(shown.join(" ").contains(words), "{help}");
+        }
+    }
+
+    #[test]
+    fn options_stand_under_their_own_heading() {
+        let (build, test) = (help(&["build"]), help(&["test"]));
+        for (help, option, expected) in [
+            (&build, "format", "Options:"),
+            (&build, "stage", "Options:"),
+            (&build, "out", "Directories:"),
+            (&test, "card-size", "Options:"),
+            (&test, "ssh-key", "Options:"),
+            (&test, "timeout", "Options:"),
+            (&test, "build-dir", "Directories:"),
+        ] {
+            assert_eq!(heading(help, option), expected, "{option}");
+        }
+    }
 }

@@ -19,11 +19,11 @@ use crate::progress::Progress;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// xz: smallest, slowest
+    /// Smallest, slowest
     Xz,
-    /// zstd: fast to pack and to unpack
+    /// Fast to pack and to unpack
     Zstd,
-    /// gzip: every tool takes it
+    /// Every tool takes it
     Gz,
     /// Android sparse image, as fastboot takes it
     Sparse,
