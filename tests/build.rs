@@ -336,6 +336,7 @@ fn one_filesystem_for_all_in_two_slots() {
     let boot = "[[disk.partition]]\nname = \"boot\"\ntype = \"esp\"\nfilesystem = \"vfat\"\ncontent = \"boot\"\n\
                 size = \"8M\"\nbootable = true\n\n";
     project.edit("boards/acme.toml", boot, "");
+    project.edit("boards/acme.toml", "\"console=ttyAMA0\"", "\"console=ttyAMA0 -- root=x single\"");
     project.edit(
         "boards/acme.toml",
         "[rootfs]",
@@ -350,7 +351,10 @@ fn one_filesystem_for_all_in_two_slots() {
         project.shell("debugfs -R 'cat /boot/extlinux/extlinux.conf' out/acme/acme.root.img 2>/dev/null");
     assert!(conf.contains("kernel /boot/Image\n"), "{conf}");
     assert!(conf.contains("fdt /boot/dtbs/acme/board-a.dtb\n"), "{conf}");
-    assert!(conf.contains(&format!("root=PARTUUID={partuuid} rootfstype=ext4 rootwait")), "{conf}");
+    // What follows `--` is for init, also when it looks like something else.
+    let root =
+        format!("console=ttyAMA0 root=PARTUUID={partuuid} rootfstype=ext4 rootwait -- root=x single\n");
+    assert!(conf.contains(&root), "{conf}");
     let slot = project.shell("debugfs -R 'cat /boot/extlinux/extlinux.conf' out/acme/acme.b.img 2>/dev/null");
     assert_eq!(slot, conf);
     project.shell("fsck.erofs --extract=c out/acme/acme.c.img && cmp c/boot/Image build/kernel/*/obj/arch/arm64/boot/Image");

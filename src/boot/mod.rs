@@ -35,6 +35,19 @@ use crate::arch::Arch;
 use crate::error::{Error, Result};
 use crate::tree::{Content, TreePath};
 
+/// What of a command line is for the kernel, and what is for init: all from the word `--` on
+/// (Documentation/admin-guide/kernel-parameters.rst).
+pub fn for_kernel(cmdline: &str) -> (&str, &str) {
+    let is_word = |at: &usize| {
+        let (before, behind) = (&cmdline[..*at], &cmdline[at + 2..]);
+        let ends = |c: Option<char>| c.is_none_or(char::is_whitespace);
+        ends(before.chars().next_back()) && ends(behind.chars().next())
+    };
+    let at = cmdline.match_indices("--").map(|(at, _)| at).find(is_word);
+    let (own, rest) = cmdline.split_at(at.unwrap_or(cmdline.len()));
+    (own.trim(), rest.trim())
+}
+
 /// What a boot chain is made from.
 #[derive(Debug, Clone)]
 pub struct BootInput<'a> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::facts::Facts;
 use super::{gate, target};
-use crate::boot::{BootInput, SlotDirs, SlotId, Slots};
+use crate::boot::{self, BootInput, SlotDirs, SlotId, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::kernel::{KernelArtifacts, packed, staged};
@@ -329,25 +329,21 @@ fn take_over(entries: &mut BTreeMap<String, Entry>, parts: Parts, facts: &Facts)
 fn trial_cmdline(cmdline: &str, release: &str, seconds: u64) -> String {
     let ends = Version::find(release).is_some_and(|version| version >= Version::new(&[6, 7]));
     let root = format!("rootwait={}", (seconds / 2).min(60));
-    let (mut words, rest) = for_kernel(cmdline);
+    let (own, rest) = boot::for_kernel(cmdline);
+    let mut words: Vec<&str> = own.split_whitespace().collect();
     words.iter_mut().filter(|word| ends && **word == "rootwait").for_each(|word| *word = &root);
-    let own = format!("bimg_trial={seconds} panic=10");
-    words.push(&own);
-    [words, rest].concat().join(" ")
-}
-
-/// The words of a command line that are for the kernel; from `--` on they are for init.
-fn for_kernel(cmdline: &str) -> (Vec<&str>, Vec<&str>) {
-    let mut words: Vec<&str> = cmdline.split_whitespace().collect();
-    let rest = words.split_off(words.iter().position(|word| *word == "--").unwrap_or(words.len()));
-    (words, rest)
+    let trial = format!("bimg_trial={seconds} panic=10");
+    words.push(&trial);
+    words.extend(rest.split_whitespace());
+    words.join(" ")
 }
 
 const SBIN_INIT: &str = "/sbin/init";
 
 /// What becomes PID 1 in the end: what the profile says, or the kernel that runs was told.
 fn real_init<'a>(profile: &'a str, facts: &'a Facts) -> &'a str {
-    let own = for_kernel(profile).0.into_iter().rev().find_map(|word| word.strip_prefix("init="));
+    let own =
+        boot::for_kernel(profile).0.split_whitespace().rev().find_map(|word| word.strip_prefix("init="));
     own.or_else(|| facts.word("init").filter(|init| !init.contains("/.bimg/")))
         .or_else(|| facts.word("bimg_init"))
         .unwrap_or(SBIN_INIT)
@@ -356,8 +352,8 @@ fn real_init<'a>(profile: &'a str, facts: &'a Facts) -> &'a str {
 /// The profile's command line, with what tells the running system where its root is.
 fn cmdline(profile: &str, facts: &Facts, id: &SlotId, real_init: &str) -> String {
     let key = |word: &str| word.split('=').next().unwrap_or_default().to_string();
-    let (own, rest) = for_kernel(profile);
-    let mut words: Vec<String> = own.into_iter().map(str::to_string).collect();
+    let (own, rest) = boot::for_kernel(profile);
+    let mut words: Vec<String> = own.split_whitespace().map(str::to_string).collect();
     if !words.iter().any(|word| word.starts_with("root=")) {
         for word in &facts.cmdline {
             let root = ["root", "rootfstype", "rootflags", "rootwait", "rootdelay", "ro", "rw", "resume"];
@@ -374,6 +370,6 @@ fn cmdline(profile: &str, facts: &Facts, id: &SlotId, real_init: &str) -> String
     if real_init != SBIN_INIT {
         words.push(format!("bimg_init={real_init}"));
     }
-    words.extend(rest.into_iter().map(str::to_string));
+    words.extend(rest.split_whitespace().map(str::to_string));
     words.join(" ")
 }

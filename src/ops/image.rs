@@ -68,7 +68,8 @@ fn provisional() -> super::disk::Inputs<'static> {
 /// The kernel command line: the profile's, and where the root filesystem is unless that says it.
 fn cmdline(Board { kernel, disk, .. }: &Board, spec: &DiskSpec) -> Result<String> {
     let given = kernel.cmdline.trim();
-    let says_root = given.split_whitespace().any(|word| word.starts_with("root="));
+    let (own, rest) = boot::for_kernel(given);
+    let says_root = own.split_whitespace().any(|word| word.starts_with("root="));
     // Every board has a root partition: the reading of its profile sees to that.
     let Some(root) = disk.holding(Holds::Root).filter(|_| !says_root) else {
         return Ok(given.to_string());
@@ -78,8 +79,8 @@ fn cmdline(Board { kernel, disk, .. }: &Board, spec: &DiskSpec) -> Result<String
         Fill::Filesystem { kind, .. } => kind.writer().name(),
         Fill::Raw(_) | Fill::Empty => "auto",
     };
-    let line = format!("{given} root=PARTUUID={partuuid} rootfstype={kind} rootwait");
-    Ok(line.trim().to_string())
+    let where_it_is = format!("root=PARTUUID={partuuid} rootfstype={kind} rootwait");
+    Ok(format!("{own} {where_it_is} {rest}").trim().to_string())
 }
 
 /// Why the image stage has to run, as far as that is known before the stages it builds on have run.

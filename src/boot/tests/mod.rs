@@ -17,6 +17,14 @@ fn no_firmware() -> &'static BTreeMap<String, Firmware> {
     &NONE
 }
 
+#[test]
+fn what_follows_two_dashes_is_for_init() {
+    assert_eq!(for_kernel("a=--b --c -- single --"), ("a=--b --c", "-- single --"));
+    assert_eq!(for_kernel(" quiet  ro "), ("quiet  ro", ""));
+    assert_eq!(for_kernel("--"), ("", "--"));
+    assert_eq!(for_kernel("quiet\t--\tx"), ("quiet", "--\tx"));
+}
+
 /// The directory as the profile's firmware `rpi`.
 fn rpi(dir: &Path) -> BTreeMap<String, Firmware> {
     let firmware = Firmware { dir: dir.to_owned(), origin: "package `raspi-firmware`".to_string() };
