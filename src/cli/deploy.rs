@@ -75,7 +75,7 @@ pub struct Deploy {
     #[arg(long, help_heading = "What", group = "part")]
     dtb_only: bool,
     /// Build this module, load it in place of the running one, and show what the kernel says; nothing is installed
-    #[arg(long, value_name = "NAME", help_heading = "What", group = "part", conflicts_with_all = ["check", "no_reboot", "dry_run", "no_build"])]
+    #[arg(long, value_name = "NAME", help_heading = "What", group = "part", conflicts_with_all = ["check", "no_reboot", "dry_run", "no_build", "parallel", "canary", "max_failures"])]
     module: Option<String>,
     /// Install the kernel, and boot it later
     #[arg(long, help_heading = "How")]

@@ -22,6 +22,17 @@ fn assert_untouched(lab: &Lab) {
 }
 
 #[test]
+fn a_module_goes_to_all_boards_at_once() {
+    let lab = changed();
+    for pace in [["--canary", "1"], ["--parallel", "2"], ["--max-failures", "1"]] {
+        let outcome = lab.deploy(&[&["--module", "led"], &pace[..]].concat());
+        let told = format!("error: the argument '--module <NAME>' cannot be used with '{} <N>'\n", pace[0]);
+        assert!(outcome.stderr.starts_with(&told), "{}", outcome.stderr);
+        assert_eq!(outcome.status, Some(2));
+    }
+}
+
+#[test]
 fn hosts() {
     let lab = changed();
     let host = |host: &str| lab.run(&["deploy", "--board", "acme", "--host", host]);
