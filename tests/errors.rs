@@ -460,28 +460,40 @@ mod image {
     #[test]
     fn a_full_disk() {
         let project = Project::new();
+        project.shell("yes 'what nobody knew of' | head -c 32M > rootfs/large");
         project.build(&["--stage", "rootfs"]);
         // A small tmpfs of our own, where the host lets us have one; `a_file_that_cannot_be_written_whole`
         // needs nothing.
         let private = if rustix::process::geteuid().is_root() { "unshare -m" } else { "unshare -rm" };
-        let script = format!(
-            "mkdir out && {private} sh -c 'mount -t tmpfs -o size=256k full out || exit 77; \
-             \"$0\" build --board acme; status=$?; ls -R out >&2; exit $status' \"$0\""
-        );
-        let outcome =
-            project.outcome(project.command("sh").args(["-c", &script, env!("CARGO_BIN_EXE_bimg")]));
-        if outcome.status == Some(77) || outcome.stderr.starts_with("unshare: ") {
-            return;
-        }
+        let fails = |size: &str, expected: &str| {
+            let script = format!(
+                "mkdir -p out && {private} sh -c 'mount -t tmpfs -o size={size} full out || exit 77; \
+                 \"$0\" build --board acme; status=$?; ls -R out >&2; exit $status' \"$0\""
+            );
+            let bimg = env!("CARGO_BIN_EXE_bimg");
+            let outcome = project.outcome(project.command("sh").args(["-c", &script, bimg]));
+            if outcome.status != Some(77) && !outcome.stderr.starts_with("unshare: ") {
+                let done = "sources: up to date\nkernel: up to date\nrootfs: up to date\n";
+                assert_fails(&outcome, 1, &format!("{done}{expected}"));
+            }
+        };
         // Before anything is written.
-        assert_fails(
-            &outcome,
-            1,
-            "sources: up to date\nkernel: up to date\nrootfs: up to date\n\
-             error: this machine is not ready for the build\n  \
-             caused by: `[DIR]/work/out/acme` would take 17 MiB, but only 256 KiB are free there\n\n\
+        fails(
+            "256k",
+            "error: this machine is not ready for the build\n  \
+             caused by: `[DIR]/work/out/acme` would take 12 MiB, but only 256 KiB are free there\n\n\
              hint: free some room, or point `--build-dir` and `--out` to another disk\n\
              out:\n",
+        );
+        fails(
+            "16M",
+            "image: started: not built yet\nimage: failed after TIME\n\
+             error: stage `image` failed for board `acme`\n  \
+             caused by: cannot write the image `[DIR]/work/out/acme/acme.img`\n  \
+             caused by: cannot write `[DIR]/work/out/acme/acme.img.partial`\n  \
+             caused by: No space left on device\n\n\
+             hint: free some room on that disk, or use another one; for a build: `--build-dir`, `--out`, `XDG_CACHE_HOME`\n\
+             out:\nacme\n\nout/acme:\n",
         );
     }
 

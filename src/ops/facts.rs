@@ -324,8 +324,16 @@ pub fn check_room(options: &BuildOptions) -> Result<()> {
     doctor::require(&doctor::check(&doctor::Request { disk: &disk, ..doctor::Request::default() })?)
 }
 
+/// How much of a partition's room is counted: nobody knows yet how much of it will be filled.
+const FILLED: u64 = 1 << 30;
+
+/// Room that an image takes, which has holes where nothing is.
 fn image_room(board: &Board, workdir: &Workdir) -> Result<Room> {
-    Ok(Room { dir: workdir.out_dir(), bytes: image::provisional_layout(board)?.size })
+    let layout = image::provisional_layout(board)?;
+    let filled = board.disk.partitions.iter().filter(|partition| partition.fill != Fill::Empty);
+    let placed = filled.filter_map(|partition| layout.partition(&partition.name));
+    let bytes = placed.map(|placed| placed.size.0.min(FILLED)).sum();
+    Ok(Room { dir: workdir.out_dir(), bytes: ByteSize(bytes) })
 }
 
 /// The doctor's report for a board.
