@@ -85,10 +85,15 @@ impl Remote {
         &self.session
     }
 
-    /// `text` behind the prelude, able to find the boot filesystem.
+    /// `text` behind the prelude, able to find the boot filesystem, without comments: a third of it.
     fn whole(&self, text: &str) -> String {
         let (partition, file) = (self.boot_partition, quote(self.boot_file));
-        format!("{PRELUDE}boot_where() {{ boot_find {partition} {file} || :; }}\n{text}")
+        let whole = format!("{PRELUDE}boot_where() {{ boot_find {partition} {file} || :; }}\n{text}");
+        whole
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .flat_map(|line| [line, "\n"])
+            .collect()
     }
 
     /// Runs a script and returns what it printed.

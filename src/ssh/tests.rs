@@ -91,24 +91,45 @@ fn other_refusals() {
     );
 }
 
+/// What a login shell prints that is told to run a script, and reads this.
+fn said(shell: &str, command: &str, input: &str) -> String {
+    let cmd = Cmd::new(shell).args(["-c", command]);
+    let mut group = cmd.spawn(Stdio::piped(), Stdio::piped(), Stdio::null()).unwrap();
+    group.stdin().unwrap().write_all(input.as_bytes()).unwrap();
+    let mut said = String::new();
+    group.child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    group.wait().unwrap();
+    said
+}
+
 #[test]
 fn scripts_survive_the_login_shell() {
     // What follows is the script's own input; `\\n` and `!` are nobody's business.
     let text = "printf '%s ' \"$1\" '$HOME' '\\\\n!'\nread -r line; printf '%s\\n' \"$line\"; cat";
     let script = Script { text, args: &["it's;\n $(reboot)", "-e"], sudo: false };
-    let input = [script.line(), b"a line\\n\nand more".to_vec()].concat();
     for shell in ["sh", "dash", "bash", "zsh", "fish", "tcsh", "csh"] {
         if crate::exec::which(shell).is_none() {
             continue;
         }
-        let cmd = Cmd::new(shell).args(["-c", &script.command()]);
-        let mut group = cmd.spawn(Stdio::piped(), Stdio::piped(), Stdio::null()).unwrap();
-        group.stdin().unwrap().write_all(&input).unwrap();
-        let mut said = Vec::new();
-        group.child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
-        let said = String::from_utf8(said).unwrap();
-        assert_eq!(said, "bimg begins\nit's;\n $(reboot) $HOME \\\\n! a line\\n\nand more", "{shell}");
-        assert_eq!(own(said.as_bytes()), Some(&said.as_bytes()["bimg begins\n".len()..]));
-        group.wait().unwrap();
+        let (command, text) = script.sent(true);
+        let all = said(shell, &command, &(text + "a line\\n\nand more"));
+        assert_eq!(all, "bimg begins\nit's;\n $(reboot) $HOME \\\\n! a line\\n\nand more", "{shell}");
+        assert_eq!(own(all.as_bytes()), Some(&all.as_bytes()["bimg begins\n".len()..]));
+        // Without input of its own it finds none.
+        let (command, text) = script.sent(false);
+        assert_eq!(said(shell, &command, &text), "bimg begins\nit's;\n $(reboot) $HOME \\\\n! \n", "{shell}");
+    }
+}
+
+#[test]
+fn half_a_script_is_not_begun_with() {
+    let script = Script { text: "echo one\necho two\n", args: &[], sudo: false };
+    for more in [false, true] {
+        let (command, text) = script.sent(more);
+        for len in 0..text.trim_end().len() {
+            let all = said("sh", &command, &text[..len]);
+            assert!(["", "bimg begins\n"].contains(&all.as_str()), "{all}");
+        }
+        assert!(said("sh", &command, &text).ends_with("one\ntwo\n"));
     }
 }
