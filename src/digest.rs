@@ -20,13 +20,13 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// Of everything a reader yields; an interruption is told as [`interrupt::check_io`] has it.
-    pub fn of_reader(reader: &mut impl Read) -> std::io::Result<Self> {
+    /// Of everything a reader yields; `failed` tells of one that cannot be read.
+    pub fn of_reader(reader: &mut impl Read, failed: impl Fn(std::io::Error) -> Error) -> Result<Self> {
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 20];
         loop {
-            interrupt::check_io()?;
-            let n = reader.read(&mut buffer)?;
+            interrupt::check()?;
+            let n = reader.read(&mut buffer).map_err(&failed)?;
             if n == 0 {
                 return Ok(Digest(hasher.finalize().into()));
             }
@@ -37,9 +37,7 @@ impl Digest {
     /// Of a file's content.
     pub fn of_file(path: &Path) -> Result<Self> {
         fsx::regular(path)?;
-        let digest = Self::of_reader(&mut fsx::open(path)?);
-        interrupt::check()?;
-        digest.map_err(|cause| fsx::io_error("read", path, &cause))
+        Self::of_reader(&mut fsx::open(path)?, |cause| fsx::io_error("read", path, &cause))
     }
 
     /// Of fields in order; each is length-prefixed, so no two lists of fields run together.

@@ -218,8 +218,10 @@ impl Cmd {
                 }
                 file.write_all(&piece[..n]).map_err(write_error)?;
                 rest.extend_from_slice(&piece[..n]);
-                while let Some(end) = memchr::memchr(b'\n', &rest) {
-                    on_line(String::from_utf8_lossy(&rest[..end]).trim_end());
+                if let Some(end) = memchr::memrchr(b'\n', &rest) {
+                    for line in rest[..end].split(|byte| *byte == b'\n') {
+                        on_line(String::from_utf8_lossy(line).trim_end());
+                    }
                     rest.drain(..=end);
                 }
             } else if ended {

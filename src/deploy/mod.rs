@@ -201,6 +201,7 @@ impl One<'_> {
         };
         let payload = Payload::new(self.job.built.get()?, &recipe, self.reach.slots, &facts)?;
         let id = payload.id.to_string();
+        let default = facts.slots(self.reach.slots).unwrap_or_default().default;
         if let Some(seconds) = facts.on_trial() {
             if facts.running() != Some(&id) {
                 return Err(on_trial(&self.place.host, &facts, seconds));
@@ -212,13 +213,11 @@ impl One<'_> {
             self.progress.note(&format!("{}: {id} runs on trial: going on there", self.place.host));
             drop(need);
             self.phase.set(TRIAL);
-            let default = facts.slots(self.reach.slots).unwrap_or_default().default;
             let old = default.as_ref().map_or("image", SlotId::as_str);
             self.trial().judge(remote, &facts, &payload.id, &payload.release, None, old)?;
             return Ok(self.deployed(&payload, Outcome::Default, &Delta::default(), 0));
         }
         self.check_commands(&remote)?;
-        let default = facts.slots(self.reach.slots).unwrap_or_default().default;
         let is_default = default.as_ref() == Some(&payload.id);
         // Damaged, perhaps, but what the board starts from.
         let in_use =
@@ -252,12 +251,15 @@ impl One<'_> {
             gate::check_board(self.job.board, dtbs, self.reach.slots, &facts)?;
         }
         let mut wire = 0;
-        let mut delta = Delta::new(&payload, &facts, &transfer::arrived(&remote, &payload, &facts)?);
+        let compare = |facts: &Facts| -> Result<Delta> {
+            Ok(Delta::new(&payload, facts, &transfer::arrived(&remote, &payload, facts)?))
+        };
+        let mut delta = compare(&facts)?;
         if facts.deployments.contains_key(&id) && !delta.root_done && !self.job.dry_run {
             self.phase.set(TRANSFER);
             manage::clear(&remote, "remove what is damaged", payload.kernel.as_str(), &[&id])?;
             facts = remote.look(self.reach.slots, &self.images(), true)?;
-            delta = Delta::new(&payload, &facts, &transfer::arrived(&remote, &payload, &facts)?);
+            delta = compare(&facts)?;
         }
         let there = delta.boot_done && delta.root_done;
         if !there {

@@ -230,8 +230,10 @@ impl Half {
     /// The directories that a tar names before its files. GNU tar makes those that it misses, and then cannot open a file when
     /// another tar has made one of them first.
     fn directories<'a>(self, entries: &[&'a Entry]) -> BTreeSet<&'a Path> {
-        let sent = entries.iter().filter(|_| self == Half::Root);
-        let above = sent.flat_map(|entry| Path::new(&entry.path).ancestors().skip(1));
+        if self == Half::Boot {
+            return BTreeSet::new();
+        }
+        let above = entries.iter().flat_map(|entry| Path::new(&entry.path).ancestors().skip(1));
         above.filter(|dir| !dir.as_os_str().is_empty()).collect()
     }
 }

@@ -9,11 +9,11 @@ use super::{gate, target};
 use crate::boot::{self, BootInput, SlotDirs, SlotId, Slots};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::fsx;
 use crate::kernel::{KernelArtifacts, packed, staged};
 use crate::tree::Content;
 use crate::version::Version;
 use crate::workdir::Lock;
-use crate::{fsx, interrupt};
 
 /// One file of a deployment.
 #[derive(Debug, Clone)]
@@ -71,14 +71,11 @@ impl Built {
             Content::Range { file, .. } => self.files.get(file.as_path()).copied(),
             Content::Bytes(_) | Content::Sparse { .. } => None,
         };
-        let sha256 = if let Some(sha256) = known {
-            sha256
-        } else {
-            let digest = Digest::of_reader(&mut content.open()?);
-            interrupt::check()?;
-            digest.map_err(|cause| {
+        let sha256 = match known {
+            Some(sha256) => sha256,
+            None => Digest::of_reader(&mut content.open()?, |cause| {
                 Error::new(format!("cannot read `{path}`")).caused_by(fsx::describe(&cause))
-            })?
+            })?,
         };
         Ok(Entry {
             path: path.to_string(),

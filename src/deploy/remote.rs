@@ -168,7 +168,7 @@ impl Remote {
     /// Looks at everything. `images`: boot files of the image's own kernel whose hashes are wanted, with what they are
     /// called in a deployment.
     pub fn look(&self, slots: &dyn Slots, images: &[(String, String)], base: bool) -> Result<Facts> {
-        let mut text = String::from(include_str!("remote/look.sh"));
+        let mut text = [include_str!("remote/peek.sh"), include_str!("remote/look.sh")].concat();
         text.push_str("boot() {\necho \"free-boot $(free \"$boot_at\")\"\n");
         let mut call = |words: &[&str]| {
             text.extend(words.iter().flat_map(|word| [quote(word), " ".to_string()]));

@@ -44,10 +44,6 @@ pub struct Trial<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// What a board says briefly.
-const PEEK: &str = "echo \"machine $(uname -m)\"\necho \"release $(uname -r)\"\nprintf 'version %s\\n' \"$(uname -v)\"\n\
-    echo \"boot-id $(cat /proc/sys/kernel/random/boot_id)\"\nprintf 'cmdline %s\\n' \"$(cat /proc/cmdline)\"\n";
-
 /// Writes what the boot loader is to start, and makes sure that it stays.
 pub fn write_state(remote: &Remote, slots: &dyn Slots, state: &SlotState) -> Result<()> {
     for (path, sector) in slots.state(state) {
@@ -115,7 +111,7 @@ pub fn wait(
 
 fn peek(reach: Reach<'_>) -> Result<(Remote, Facts)> {
     let remote = reach.open()?;
-    let facts = Facts::parse(&remote.run("look at the board", PEEK, &[])?)?;
+    let facts = Facts::parse(&remote.run("look at the board", include_str!("remote/peek.sh"), &[])?)?;
     Ok((remote, facts))
 }
 

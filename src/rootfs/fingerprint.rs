@@ -16,9 +16,9 @@ use crate::arch::Arch;
 use crate::data::DataDirs;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::fsx;
 use crate::tree::directory::{self, Ownership};
 use crate::tree::{Kind, Timestamp, Tree, TreePath};
-use crate::{fsx, interrupt};
 
 /// Of the base. `memo` is a directory for remembered digests.
 pub fn base_fingerprint(
@@ -107,15 +107,10 @@ fn digest_tree(tree: &Tree) -> Result<Digest> {
         let first = first.entry(id).or_insert(path.as_str());
         let content = match &inode.kind {
             _ if *first != path.as_str() => first.to_string(),
-            Kind::File(content) => {
-                let digest = Digest::of_reader(&mut content.open()?);
-                interrupt::check()?;
-                digest
-                    .map_err(|cause| {
-                        Error::new(format!("cannot read the layer's `{path}`")).caused_by(cause)
-                    })?
-                    .to_string()
-            }
+            Kind::File(content) => Digest::of_reader(&mut content.open()?, |cause| {
+                Error::new(format!("cannot read the layer's `{path}`")).caused_by(cause)
+            })?
+            .to_string(),
             other => format!("{other:?}"),
         };
         fields.push(path.as_str().into());

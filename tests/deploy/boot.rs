@@ -258,12 +258,10 @@ fn the_real_init_stays_what_it_was() {
     let board = lab.board();
     let init = || board.read(&format!("lib/modules/.bimg/{}/init", board.running()));
     board.write("proc/cmdline", &format!("{} init=/sbin/own\n", board.read("proc/cmdline").trim()));
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("first");
     assert!(init().contains("\ninit=/sbin/own\n"), "{}", init());
     // And so is it the same deployment.
     assert_text(&lab.deploy(&[]).ok().stdout, "board  runs 6.12.0-fake ([ID]) already\n");
-    lab.edit_module("second");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("second");
     assert!(init().contains("\ninit=/sbin/own\n"), "{}", init());
 }

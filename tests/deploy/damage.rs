@@ -7,11 +7,8 @@ use crate::lab::{Lab, assert_refused, assert_text};
 fn notes_that_say_nothing() {
     let lab = Lab::new();
     let board = lab.board();
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
-    let first = board.running();
-    lab.edit_module("second");
-    lab.deploy(&[]).ok();
+    let first = lab.deploy_edited("first");
+    lab.deploy_edited("second");
     let own = format!("lib/modules/.bimg/{first}");
     // Somebody's own, beside those of bimg.
     board.write("lib/modules/.bimg/notes and more/info", "release=6.0\n");
@@ -27,8 +24,7 @@ fn notes_that_say_nothing() {
              [ID]  6.12.0-fake              [DATE] [SIZE]  running, default\n",
         );
     }
-    lab.edit_module("third");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("third");
     assert_eq!(board.state().0, board.running());
     assert_eq!(board.read(&format!("lib/modules/.bimg/{}/good", board.running())).lines().nth(1), Some("3"));
 }
@@ -88,8 +84,7 @@ fn links_among_the_modules_of_the_base() {
     std::os::unix::fs::symlink("/var/drivers", &drivers).unwrap();
     std::os::unix::fs::symlink("/usr/src/linux", board.path("lib/modules/6.12.0-fake/build")).unwrap();
     let before = board.digests(&["var/drivers"]);
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("first");
     let own = format!("lib/modules/.bimg/{}/modules", board.running());
     assert!(board.path(&format!("{own}/kernel/drivers")).symlink_metadata().unwrap().is_dir());
     assert_eq!(board.digests(&["var/drivers"]), before);

@@ -104,6 +104,13 @@ impl Lab {
         self.project.write("linux/drivers/led.c", &format!("{text}\nINFO(word, \"word={word}\");\n"));
     }
 
+    /// Deploys a change of a module's source; what runs then.
+    pub fn deploy_edited(&self, word: &str) -> String {
+        self.edit_module(word);
+        self.deploy(&[]).ok();
+        self.board().running()
+    }
+
     /// A change of the kernel itself.
     pub fn edit_kernel(&self, word: &str) {
         let text = self.project.read("linux/init/main.c");

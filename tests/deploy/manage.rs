@@ -28,12 +28,8 @@ fn kernels_come_and_go() {
          hint: `console-log` in hosts.toml names a file that its serial console is written to\n",
     );
 
-    lab.edit_module("one");
-    lab.deploy(&[]).ok();
-    let one = board.running();
-    lab.edit_module("two");
-    lab.deploy(&[]).ok();
-    let two = board.running();
+    let one = lab.deploy_edited("one");
+    let two = lab.deploy_edited("two");
     lab.edit_module("three");
     lab.deploy(&["--no-reboot"]).ok();
     let three = board.deployments().into_iter().find(|id| ![&one, &two].contains(&id)).unwrap();
@@ -136,25 +132,19 @@ fn the_one_before_a_new_one_is_what_ran_then() {
     let lab = Lab::new();
     let board = lab.board();
     lab.project.edit("boards/acme.toml", "timeout = 20", "timeout = 20\nkeep = 2");
-    lab.edit_module("one");
-    lab.deploy(&[]).ok();
-    let one = board.running();
-    lab.edit_module("two");
-    lab.deploy(&[]).ok();
-    let two = board.running();
+    let one = lab.deploy_edited("one");
+    let two = lab.deploy_edited("two");
     // The second was found wanting.
     lab.target(&["rollback"]).ok();
     assert_eq!(board.running(), one);
-    lab.edit_module("three");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("three");
     assert!(!board.deployments().contains(&two));
     lab.target(&["rollback"]).ok();
     assert_eq!(board.running(), one);
     // The same from the image.
     lab.target(&["rollback"]).ok();
     assert_eq!(board.running(), "image");
-    lab.edit_module("four");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("four");
     lab.target(&["rollback"]).ok();
     assert_eq!(board.running(), "image");
     // And nothing of that stays when all others go.

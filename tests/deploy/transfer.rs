@@ -76,9 +76,7 @@ fn modules_go_as_the_build_packed_them() {
     let board = lab.board();
     board.take("zstd", "usr/bin");
     lab.edit_kernel("first");
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
-    let id = board.running();
+    let id = lab.deploy_edited("first");
     let there = board.digests(&[&format!("lib/modules/.bimg/{id}/modules")]);
     let module = lab.project.shell("sha256sum build/kernel/*/stage/lib/modules/*/kernel/drivers/led.ko");
     assert!(there.contains(&module[..64]), "{there}");
@@ -116,8 +114,7 @@ fn half_a_module_never_takes_the_place_of_the_bases() {
     let lab = Lab::new();
     let board = lab.board();
     lab.edit_kernel("first");
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("first");
     // The same module in another deployment, which was cut in the middle of it, on another base.
     lab.edit_kernel("second");
     lab.deploy(&["--no-reboot"]).ok();
@@ -136,17 +133,13 @@ fn half_a_module_never_takes_the_place_of_the_bases() {
 fn what_was_not_removed_in_time_costs_no_deployment() {
     let lab = Lab::new();
     let board = lab.board();
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
-    let first = board.running();
+    let first = lab.deploy_edited("first");
     // The power went after the rename.
     let left = format!("lib/modules/.bimg/{first}.partial/sent");
     std::fs::create_dir_all(board.path(&left)).unwrap();
     board.write(&format!("{left}/file"), "link");
-    lab.edit_module("second");
-    lab.deploy(&[]).ok();
-    lab.edit_module("third");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("second");
+    lab.deploy_edited("third");
     assert!(board.deployments().contains(&first));
     assert!(board.path(&format!("lib/modules/.bimg/{first}/modules")).exists());
 }
@@ -155,15 +148,12 @@ fn what_was_not_removed_in_time_costs_no_deployment() {
 fn a_modified_module_of_the_base_is_not_taken_over() {
     let lab = Lab::new();
     let board = lab.board();
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
-    let first = board.running();
+    let first = lab.deploy_edited("first");
     // Somebody was there with an editor.
     let path = format!("lib/modules/.bimg/{first}/modules/kernel/drivers/gpio.ko");
     std::fs::remove_file(board.path(&path)).unwrap();
     board.write(&path, "damaged");
-    lab.edit_module("second");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("second");
     let good = lab.project.shell("sha256sum build/kernel/*/stage/lib/modules/*/kernel/drivers/gpio.ko");
     let there =
         board.digests(&[&format!("lib/modules/.bimg/{}/modules/kernel/drivers/gpio.ko", board.running())]);
@@ -311,8 +301,7 @@ fn a_kernel_that_nothing_names_is_removed() {
     let lab = Lab::new();
     let board = lab.board();
     board.write("boot/bimg/kernels/00000000dddd/Image", "whole");
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("first");
     assert!(!board.path("boot/bimg/kernels/00000000dddd").exists());
 }
 
@@ -340,8 +329,7 @@ fn with_sudo() {
     let board = lab.board();
     board.write("var/user", "");
     board.program("sudo", "[ \"$1\" = -n ] && shift && FAKE_ROOT=1 exec \"$@\"");
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("first");
     assert_eq!(board.state().0, board.running());
 }
 
@@ -366,8 +354,7 @@ fn a_shell_that_is_dash() {
     // Its `echo` makes two lines of this.
     let cmdline = board.read("proc/cmdline");
     board.write("proc/cmdline", &format!("{} dyndbg=format\\nfoo\n", cmdline.trim()));
-    lab.edit_module("first");
-    lab.deploy(&[]).ok();
+    lab.deploy_edited("first");
     assert_eq!(board.state().0, board.running());
 }
 

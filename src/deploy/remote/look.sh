@@ -1,13 +1,7 @@
-# What there is to know about a board before anything is touched; the rest is appended.
+# What else there is to know about a board before anything is touched; the rest is appended.
 mkdir -p "$run"
 running=$(sed -n 's/.*bimg_deploy=\([0-9a-f]*\).*/\1/p' /proc/cmdline)
-echo "machine $(uname -m)"
-echo "release $(uname -r)"
-printf 'version %s\n' "$(uname -v)"
-echo "boot-id $(cat /proc/sys/kernel/random/boot_id)"
 echo "uptime $(cut -d. -f1 /proc/uptime)"
-# `echo` makes two lines of `\n` in some shells.
-printf 'cmdline %s\n' "$(cat /proc/cmdline)"
 for name in compatible model; do
 	[ ! -r /proc/device-tree/$name ] || printf '%s %s\n' $name "$(tr '\000' ' ' </proc/device-tree/$name)"
 done
