@@ -74,6 +74,9 @@ pub fn read_to_string(path: &Path) -> Result<String> {
 
 /// Reads a whole UTF-8 file, `None` when there is none.
 pub fn read_optional(path: &Path) -> Result<Option<String>> {
+    if path.exists() {
+        regular(path)?;
+    }
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),

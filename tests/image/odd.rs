@@ -49,6 +49,11 @@ fn nothing_to_check_is_no_pass() {
         "{}",
         checks.stdout
     );
+    // A pipe would hang whoever opens it.
+    project.shell("rm SHA256SUMS; mkfifo SHA256SUMS");
+    let checks = run(&project, &["verify", "byte.img"]);
+    let said = "SHA256SUMS: BAD\n  error: cannot read `SHA256SUMS`: it is not a regular file\n";
+    assert!(checks.stdout.contains(said), "{}", checks.stdout);
     assert_eq!(
         shown(&project, &["diff", "byte.img", "byte.img"])
             + &run(&project, &["diff", "byte.img", "pi.img"]).stdout,
