@@ -13,6 +13,8 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use crate::error::{Error, Result};
@@ -29,6 +31,7 @@ pub struct Cmd {
     env: Vec<(OsString, Option<OsString>)>,
     cwd: Option<PathBuf>,
     shown: Option<String>,
+    terminal: bool,
 }
 
 /// What a finished process printed.
@@ -58,6 +61,7 @@ impl Cmd {
             env: Vec::new(),
             cwd: None,
             shown: None,
+            terminal: true,
         }
     }
 
@@ -103,6 +107,13 @@ impl Cmd {
         self
     }
 
+    /// Starts it in a session of its own: neither it nor what it starts can ask anything on `/dev/tty`.
+    #[must_use]
+    pub fn without_terminal(mut self) -> Self {
+        self.terminal = false;
+        self
+    }
+
     /// The command as one would type it, quoted for a POSIX shell.
     pub fn display(&self) -> String {
         std::iter::once(&self.program)
@@ -113,9 +124,12 @@ impl Cmd {
     }
 
     fn command(&self) -> Command {
+        // `setsid` becomes the program.
+        let (program, first) =
+            if self.terminal { (&*self.program, None) } else { (OsStr::new("setsid"), Some(&self.program)) };
         #[expect(clippy::disallowed_methods, reason = "this module owns process creation")]
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).stdin(Stdio::null());
+        let mut command = Command::new(program);
+        command.args(first).args(&self.args).stdin(Stdio::null());
         command.env("LC_ALL", "C").env("TZ", "UTC").env("PATH", search_path());
         for (key, value) in &self.env {
             match value {
@@ -142,14 +156,15 @@ impl Cmd {
     /// Starts the process in its own group with pipes as asked for.
     pub fn spawn(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Group> {
         interrupt::check()?;
-        let child = self
-            .command()
-            .stdin(stdin)
-            .stdout(stdout)
-            .stderr(stderr)
-            .process_group(0)
-            .spawn()
-            .map_err(|cause| self.start_error(&cause))?;
+        let mut command = self.command();
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
+        if self.terminal {
+            command.process_group(0);
+        } else if which(&self.program.to_string_lossy()).is_none() {
+            return Err(self.start_error(&Errno::NOENT.into()));
+        }
+        // A session is a group as well; whoever leads one already cannot begin it.
+        let child = command.spawn().map_err(|cause| self.start_error(&cause))?;
         let group = Group { child, reaped: false };
         group.pid().into_iter().for_each(interrupt::guard);
         Ok(group)
@@ -270,6 +285,34 @@ impl Cmd {
     }
 }
 
+/// The write end of a process's stdin. A process that reads nothing more keeps nobody from hearing Ctrl-C.
+#[derive(Debug)]
+pub struct Input(ChildStdin);
+
+impl Input {
+    fn new(pipe: ChildStdin) -> Input {
+        // Without this a write waits for the process alone, as it did before.
+        let _ = fcntl_getfl(&pipe).and_then(|flags| fcntl_setfl(&pipe, flags | OFlags::NONBLOCK));
+        Input(pipe)
+    }
+}
+
+impl Write for Input {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(cause) if cause.kind() == std::io::ErrorKind::WouldBlock => interrupt::check_io()?,
+                other => return other,
+            }
+            wait_for(&self.0, PollFlags::OUT, POLL);
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// A running process and its group; killed, all of it, when dropped.
 #[derive(Debug)]
 pub struct Group {
@@ -280,8 +323,8 @@ pub struct Group {
 
 impl Group {
     /// Takes the write end of its stdin.
-    pub fn stdin(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
+    pub fn stdin(&mut self) -> Option<Input> {
+        self.child.stdin.take().map(Input::new)
     }
 
     /// How it ended, if it has.
@@ -369,8 +412,13 @@ fn pause(child: &Child) {
 
 /// True once a pipe has something to read, or has ended; false when that takes longer than `time`.
 fn readable(pipe: &impl AsFd, time: Duration) -> bool {
+    wait_for(pipe, PollFlags::IN, time)
+}
+
+/// The same for whatever may be waited for.
+fn wait_for(pipe: &impl AsFd, what: PollFlags, time: Duration) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: time.as_nanos() as _ };
-    let events = poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&timeout));
+    let events = poll(&mut [PollFd::new(pipe, what)], Some(&timeout));
     // A signal may come in between.
     matches!(events, Ok(1..))
 }
@@ -443,6 +491,20 @@ pub fn write_program(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_terminal() {
+        // Process and session.
+        let cmd = Cmd::new("cut").args(["-d ", "-f1,6", "/proc/self/stat"]).without_terminal();
+        let text = cmd.output().unwrap().text();
+        let (process, session) = text.trim().split_once(' ').unwrap();
+        assert_eq!(process, session);
+        assert_eq!(
+            Cmd::new("bimg-no-such").without_terminal().output().unwrap_err().to_string(),
+            "cannot start `bimg-no-such`\n  caused by: No such file or directory\n\n\
+             hint: `bimg doctor` names the package that holds it"
+        );
+    }
 
     #[test]
     fn output_and_status() {

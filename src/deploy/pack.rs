@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::ChildStdin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use flate2::write::GzEncoder;
 use super::payload::Entry;
 use super::remote::cannot_send;
 use crate::error::{Error, Result};
+use crate::exec::Input;
 use crate::kernel::packed;
 use crate::progress::{Progress, Unit};
 use crate::tree::Content;
@@ -244,7 +244,7 @@ pub fn pack(
     made: &[(&str, String)],
     name: impl Fn(&str) -> String,
     half: Half,
-    out: &mut ChildStdin,
+    out: &mut Input,
     count: &Count<'_>,
 ) -> Result<Option<io::Error>> {
     let mut packer = Packer::new(out, count).map_err(|cause| cannot_send(&cause))?;

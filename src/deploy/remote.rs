@@ -1,12 +1,11 @@
 //! Scripts on a board. Each is `remote/prelude.sh` and a file beside it; the words it needs are its arguments.
 
 use std::io::{self, Write};
-use std::process::ChildStdin;
 
 use super::facts::Facts;
 use crate::boot::{SlotState, Slots};
 use crate::error::{Error, Result};
-use crate::exec::{Output, quote, tail};
+use crate::exec::{Input, Output, quote, tail};
 use crate::fsx;
 use crate::ssh::{Host, Options, Script, Session, Staying};
 
@@ -109,7 +108,7 @@ impl Remote {
         what: &str,
         text: &str,
         args: &[&str],
-        feed: impl FnOnce(&mut ChildStdin) -> Result<Option<io::Error>>,
+        feed: impl FnOnce(&mut Input) -> Result<Option<io::Error>>,
     ) -> Result<String> {
         let text = self.whole(text);
         let mut running = self.session.start(&self.script(&text, args), true)?;

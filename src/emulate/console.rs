@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::exec::{Cmd, Group, tail};
+use crate::exec::{Cmd, Group, Input, tail};
 use crate::{fsx, interrupt};
 
 /// How often a wait looks up from the console.
@@ -81,7 +81,7 @@ pub struct Match {
 /// A running guest and its console.
 pub struct Console {
     group: Group,
-    input: Option<ChildStdin>,
+    input: Option<Input>,
     chunks: Receiver<Vec<u8>>,
     log: File,
     log_path: PathBuf,

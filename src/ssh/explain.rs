@@ -6,9 +6,20 @@ use crate::exec::quote;
 
 /// The error for a connection that did not come about. `words` is what `ssh -v` printed.
 pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
-    let own: Vec<&str> = words.lines().map(str::trim).filter(|line| is_own(line)).collect();
+    // What a jump host said that let us in is not about the failure.
+    let since = words.rsplit_once("\nAuthenticated to ").and_then(|(_, rest)| rest.split_once('\n'));
+    let words = since.map_or(words, |(_, rest)| rest);
+    let mut own: Vec<&str> = words.lines().map(str::trim).filter(|line| is_own(line)).collect();
+    let mut error = error_of(host);
+    // The client has no address where a jump host or a proxy stands between.
+    let proxied = own.iter().any(|line| line.starts_with("Connection ") && line.contains(" UNKNOWN port "));
+    if proxied {
+        error = error.caused_by("its jump host or proxy does not get there");
+        // What the jump host's own client said comes before, and is why.
+        let end = own.iter().position(|line| line.starts_with("kex_exchange_identification: "));
+        own.truncate(end.filter(|end| *end > 0).unwrap_or(own.len()));
+    }
     let says = |needle: &str| own.iter().find(|line| line.contains(needle)).copied();
-    let error = error_of(host);
     if says("REMOTE HOST IDENTIFICATION HAS CHANGED").is_some() {
         return changed_key(error, host, words, &own);
     }
@@ -17,15 +28,18 @@ pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
             Some(key) => format!("its host key is not known: {key}"),
             None => line.trim_end_matches('.').to_string(),
         });
+        // The option is for the board alone.
+        let (who, option) = if proxied { ("that host", "") } else { ("the board", "`--accept-new`, or ") };
+        let login = login(host, options) + if proxied { "`" } else { "`," };
         return error.hint(format!(
-            "compare the fingerprint with what the board says (`ssh-keygen -lf` or `dropbearkey -y -f` of its host key); \
-             then `--accept-new`, or `{}`, remembers it",
-            login(host, options)
+            "compare the fingerprint with what {who} says (`ssh-keygen -lf` or `dropbearkey -y -f` of its host key); \
+             then {option}`{login} remembers it"
         ));
     }
-    if let Some(line) = says("Permission denied") {
+    // A key file that cannot be read has another bracket; a banner may say anything.
+    if let Some(line) = own.iter().rfind(|line| line.contains(": Permission denied (")) {
         // `user@host: Permission denied (publickey,password).`
-        let ways = line.split_once('(').map_or("", |(_, ways)| ways.trim_end_matches(['.', ')']));
+        let ways = line.rsplit_once('(').map_or("", |(_, ways)| ways.trim_end_matches(['.', ')']));
         return error
             .caused_by(format!("it refuses the login; it takes: {}", if ways.is_empty() { "nothing" } else { ways }))
             .hint(format!(
@@ -33,15 +47,21 @@ pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
                 login(host, options)
             ));
     }
+    if says("Too many authentication failures").is_some() {
+        return error.caused_by("it refuses the login after too many keys").hint(
+            "`IdentitiesOnly yes` and the right `IdentityFile` in your ssh configuration offer one key alone",
+        );
+    }
+    // `config: terminating, 1 bad configuration options`: what comes before says which.
+    if let Some(end) = own.iter().position(|line| line.contains(": terminating, ")) {
+        return error_of(host).caused_by(own[end.saturating_sub(1)].trim_end_matches('.')).into_usage();
+    }
     let cause = own.last().map_or("it did not answer in time", |line| line.trim_end_matches('.'));
     let error = error.caused_by(cause);
     if says("Could not resolve hostname").is_some() {
         return error.hint("is the name right, and in DNS or your ssh configuration?");
     }
-    if let Some(line) = says("Bad configuration option") {
-        return error_of(host).caused_by(line).into_usage();
-    }
-    if says("Can't open user config").is_some() {
+    if says("Can't open user config").or(says("Bad owner or permissions on")).is_some() {
         return error.into_usage();
     }
     error.hint(format!(
@@ -50,10 +70,10 @@ pub(super) fn refusal(host: &Host, options: &Options, words: &str) -> Error {
     ))
 }
 
-/// The error for a login after which nothing comes.
-pub(super) fn silent(host: &Host, options: &Options, greeting: &str) -> Error {
+/// The error for a login after which nothing comes; `how` the shell fails.
+pub(super) fn silent(host: &Host, options: &Options, greeting: &str, how: &str) -> Error {
     error_of(host)
-        .caused_by("it takes the login, and its shell does not answer in time")
+        .caused_by(format!("it takes the login, and its shell {how}"))
         .hint(format!("does `{} {greeting}` print a number?", login(host, options)))
 }
 
@@ -110,6 +130,8 @@ fn is_own(line: &str) -> bool {
             "debug1:",
             "OpenSSH_",
             "Authenticated to",
+            "Disconnected from",
+            "stdio forwarding failed",
             "Transferred:",
             "Bytes per second",
             "Warning: Permanently",

@@ -17,7 +17,7 @@ mod tests;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 pub use host::Host;
 
 use crate::error::{Error, Exit, Result};
-use crate::exec::{Cmd, Group, Output, quote};
+use crate::exec::{Cmd, Group, Input, Output, quote};
 use crate::{fsx, interrupt};
 
 /// How often a waiting loop looks around.
@@ -55,7 +55,8 @@ pub struct Options {
 impl Options {
     /// What every client is started with.
     fn cmd(&self) -> Cmd {
-        let mut cmd = Cmd::new("ssh");
+        // A jump host's client is told no option of these: it must find nobody to ask.
+        let mut cmd = Cmd::new("ssh").without_terminal().env("SSH_ASKPASS_REQUIRE", "never");
         if let Some(config) = &self.config {
             cmd = cmd.arg("-F").arg(config);
         }
@@ -91,7 +92,7 @@ pub struct Session {
     host: Host,
     options: Options,
     /// Holds the control socket; 0700.
-    dir: tempfile::TempDir,
+    dir: interrupt::Scratch,
     master: Mutex<Group>,
 }
 
@@ -102,6 +103,7 @@ impl Session {
         let dir = tempfile::Builder::new()
             .prefix("bimg-ssh-")
             .tempdir_in("/tmp")
+            .map(interrupt::Scratch::new)
             .map_err(|cause| fsx::io_error("create", Path::new("/tmp"), &cause))?;
         let socket = dir.path().join("s");
         let cmd = options
@@ -146,12 +148,19 @@ impl Session {
         }
         let session =
             Session { host: host.clone(), options: options.clone(), dir, master: Mutex::new(master) };
-        // There is none where the connection broke, or the login shell has nothing to say.
         let line = await_line(&line, Some(deadline))?;
+        let silent = |how: &str| Err(explain::silent(host, options, greeting, how));
         if line.is_none() && Instant::now() > deadline {
-            return Err(explain::silent(host, options, greeting));
+            return silent("does not answer in time");
         }
-        if session.alive() { Ok((session, line.unwrap_or_default())) } else { Err(session.lost("")) }
+        match session.ended(if line.is_none() { LAST_WORDS } else { Duration::ZERO }) {
+            None => Ok((session, line.unwrap_or_default())),
+            // 255 is the client's own.
+            Some(status) => match status.code() {
+                Some(code @ 0..255) if line.is_none() => silent(&format!("ends with status {code}")),
+                _ => Err(session.lost("")),
+            },
+        }
     }
 
     /// Whom this is a connection to.
@@ -162,7 +171,8 @@ impl Session {
     fn cmd(&self, command: &str) -> Cmd {
         self.options
             .cmd()
-            .args(["-T", "-o", "ControlMaster=no", "-o"])
+            // What the script says on stderr is read; how the client does is not its business.
+            .args(["-T", "-o", "LogLevel=INFO", "-o", "ControlMaster=no", "-o"])
             .arg(format!("ControlPath={}", self.dir.path().join("s").display()))
             .args(self.host.args())
             .arg(command)
@@ -217,6 +227,13 @@ impl Session {
     pub fn alive(&self) -> bool {
         let mut master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(master.try_wait(), Ok(None))
+    }
+
+    /// How the connection ended, if it does within that time.
+    fn ended(&self, time: Duration) -> Option<ExitStatus> {
+        let mut master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        master.ends_within(time);
+        master.try_wait().ok().flatten()
     }
 
     /// Ends the connection at once: what runs on the board sees it cut.
@@ -357,7 +374,7 @@ pub struct Running<'a> {
 
 impl Running<'_> {
     /// Takes its input.
-    pub fn stdin(&mut self) -> Option<ChildStdin> {
+    pub fn stdin(&mut self) -> Option<Input> {
         self.group.stdin()
     }
 

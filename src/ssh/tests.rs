@@ -91,6 +91,73 @@ fn other_refusals() {
     );
 }
 
+#[test]
+fn a_jump_host_that_is_in_the_way() {
+    let ends = "kex_exchange_identification: Connection closed by remote host\nConnection closed by UNKNOWN port 65535\n";
+    let jump = "OpenSSH_9.2p1\nOpenSSH_9.2p1\ndebug1: Server host key: ssh-ed25519 SHA256:jump\n";
+    let logged_in =
+        "Permission denied (to strangers).\nAuthenticated to jump ([10.0.0.1]:22) using \"publickey\".\n";
+    assert_eq!(
+        refusal(&format!("{jump}Host key verification failed.\n{ends}")),
+        "cannot connect to root@pi:2222\n  caused by: its jump host or proxy does not get there\n  \
+         caused by: its host key is not known: ssh-ed25519 SHA256:jump\n\n\
+         hint: compare the fingerprint with what that host says (`ssh-keygen -lf` or `dropbearkey -y -f` of its host key); \
+         then `ssh -p 2222 root@pi` remembers it"
+    );
+    assert_eq!(
+        refusal(&format!("{jump}me@jump: Permission denied (publickey).\n{ends}")),
+        "cannot connect to root@pi:2222\n  caused by: its jump host or proxy does not get there\n  \
+         caused by: it refuses the login; it takes: publickey\n\n\
+         hint: bimg types no password: have your key there (`ssh-copy-id`), unlocked in an agent (`ssh-add`), and try `ssh -p 2222 root@pi`"
+    );
+    assert_eq!(
+        refusal(&format!(
+            "{jump}{logged_in}channel 0: open failed: connect failed: Connection refused\nstdio forwarding failed\n{ends}"
+        )),
+        "cannot connect to root@pi:2222\n  caused by: its jump host or proxy does not get there\n  \
+         caused by: channel 0: open failed: connect failed: Connection refused\n\n\
+         hint: is the board on, and its SSH server running? `ssh -p 2222 root@pi` shows the same"
+    );
+    // The board's own key, not that of the host before it.
+    assert_eq!(
+        refusal(&format!(
+            "{jump}{logged_in}debug1: Server host key: ssh-ed25519 SHA256:board\nNo ED25519 host key is known for [pi]:2222 and \
+             you have requested strict checking.\nHost key verification failed.\n"
+        )),
+        "cannot connect to root@pi:2222\n  caused by: its host key is not known: ssh-ed25519 SHA256:board\n\n\
+         hint: compare the fingerprint with what the board says (`ssh-keygen -lf` or `dropbearkey -y -f` of its host key); \
+         then `--accept-new`, or `ssh -p 2222 root@pi`, remembers it"
+    );
+}
+
+#[test]
+fn why_a_login_is_refused() {
+    let banner = "Permission denied (to strangers)\n";
+    assert_eq!(
+        refusal(&format!(
+            "{banner}Load key \"/home/me/.ssh/id\": Permission denied\nroot@pi: Permission denied (publickey).\n"
+        )),
+        "cannot connect to root@pi:2222\n  caused by: it refuses the login; it takes: publickey\n\n\
+         hint: bimg types no password: have your key there (`ssh-copy-id`), unlocked in an agent (`ssh-add`), and try `ssh -p 2222 root@pi`"
+    );
+    assert_eq!(
+        refusal(&format!(
+            "{banner}Received disconnect from 10.0.0.5 port 2222:2: Too many authentication failures\n\
+             Disconnected from 10.0.0.5 port 2222\n"
+        )),
+        "cannot connect to root@pi:2222\n  caused by: it refuses the login after too many keys\n\n\
+         hint: `IdentitiesOnly yes` and the right `IdentityFile` in your ssh configuration offer one key alone"
+    );
+    // Any other last word of the server.
+    assert_eq!(
+        refusal(
+            "Received disconnect from 10.0.0.5 port 2222:11: Too late\nDisconnected from 10.0.0.5 port 2222\n"
+        ),
+        "cannot connect to root@pi:2222\n  caused by: Received disconnect from 10.0.0.5 port 2222:11: Too late\n\n\
+         hint: is the board on, and its SSH server running? `ssh -p 2222 root@pi` shows the same"
+    );
+}
+
 /// What a login shell prints that is told to run a script, and reads this.
 fn said(shell: &str, command: &str, input: &str) -> String {
     let cmd = Cmd::new(shell).args(["-c", command]);

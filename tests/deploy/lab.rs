@@ -97,6 +97,24 @@ impl Lab {
         self.run(&[&["target"], words, &["--board", "acme", "--host", &self.board().name]].concat())
     }
 
+    /// Command lines of the ssh clients that run for it.
+    pub fn clients(&self) -> Vec<String> {
+        let config = self.project.root().join("ssh_config").display().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+        lines
+            .map(|line| line.replace('\0', " "))
+            .filter(|line| line.starts_with("ssh ") && line.contains(&config))
+            .collect()
+    }
+
+    /// Puts something before the ssh configuration, where it counts.
+    pub fn prefer(&self, text: &str) {
+        let path = self.project.root().join("ssh_config");
+        let before = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{text}{before}")).unwrap();
+    }
+
     /// A change of a module's source.
     pub fn edit_module(&self, word: &str) {
         let text = self.project.read("linux/drivers/led.c");

@@ -7,6 +7,7 @@ mod board;
 mod boot;
 #[path = "../common/mod.rs"]
 mod common;
+mod connection;
 mod cut;
 mod damage;
 mod fleet;

@@ -138,6 +138,21 @@ fn a_login_shell_that_says_nothing() {
 }
 
 #[test]
+fn a_login_shell_that_ends() {
+    let lab = changed();
+    lab.project.shell("printf '#!/bin/sh\\necho This account is not available.\\nexit 1\\n' >../board/enter");
+    assert_refused(
+        &lab.deploy(&[]),
+        5,
+        "error: deploy to board failed\n  \
+         caused by: cannot connect to board\n  \
+         caused by: it takes the login, and its shell ends with status 1\n\n\
+         hint: does `ssh -F [DIR]/ssh_config board id -u` print a number?\n",
+    );
+    assert_untouched(&lab);
+}
+
+#[test]
 fn an_ssh_configuration_that_is_none() {
     let lab = changed();
     let path = lab.project.root().join("ssh_config");
@@ -148,6 +163,14 @@ fn an_ssh_configuration_that_is_none() {
         "error: deploy to board failed\n  \
          caused by: cannot connect to board\n  \
          caused by: [DIR]/ssh_config: line 1: Bad configuration option: prot\n",
+    );
+    std::fs::write(&path, "Port twenty\n").unwrap();
+    assert_refused(
+        &lab.deploy(&[]),
+        2,
+        "error: deploy to board failed\n  \
+         caused by: cannot connect to board\n  \
+         caused by: [DIR]/ssh_config line 1: Bad port 'twenty'\n",
     );
     std::fs::remove_file(&path).unwrap();
     assert_refused(
