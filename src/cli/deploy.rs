@@ -113,11 +113,11 @@ impl Deploy {
         };
         if let Some(module) = &self.module {
             let report = ops::deploy_module(&build, &options, module, ui)?;
-            ui::data(&if ui.is_json() { report.json()? } else { report.text() })?;
+            ui::said(&if ui.is_json() { report.json()? } else { report.text() })?;
             return report.failure();
         }
         let report = ops::deploy(&build, &options, ui)?;
-        ui::data(&if ui.is_json() { report.json()? } else { report.text() })?;
+        ui::said(&if ui.is_json() { report.json()? } else { report.text() })?;
         report.failure()
     }
 }

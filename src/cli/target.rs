@@ -55,18 +55,21 @@ impl Target {
         match self {
             Target::Status(which) => {
                 let status = which.options()?.status()?;
-                ui::data(&if ui.is_json() { status.json()? } else { status.text() })
+                ui::said(&if ui.is_json() { status.json()? } else { status.text() })
             }
             Target::List(which) => {
                 let rows = which.options()?.list()?;
-                ui::data(&if ui.is_json() { ops::rows_json(&rows)? } else { ops::rows_text(&rows) })
+                ui::said(&if ui.is_json() { ops::rows_json(&rows)? } else { ops::rows_text(&rows) })
             }
-            Target::Rollback(which) => ui::data(&(which.options()?.rollback(ui)? + "\n")),
+            Target::Rollback(which) => {
+                let back = which.options()?.rollback(ui)?;
+                ui::said(&if ui.is_json() { back.json()? } else { back.text() })
+            }
             Target::Remove { deployment, which } => {
-                let id = which.options()?.remove(&deployment)?;
-                ui::data(&format!("{id} is removed\n"))
+                let removed = which.options()?.remove(&deployment)?;
+                ui::said(&if ui.is_json() { removed.json()? } else { removed.text() })
             }
-            Target::ConsoleLog(which) => ui::data(&which.options()?.console_log()?),
+            Target::ConsoleLog(which) => ui::said(&which.options()?.console_log(ui)?),
         }
     }
 }

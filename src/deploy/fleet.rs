@@ -88,17 +88,18 @@ fn some<T: Send>(
     fates.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The failure of a fleet: the worst of its boards decides the exit status. `None` when all is well.
+/// The failure of a fleet: the first of its boards decides the exit status. `None` when all is well.
 pub fn failure<T>(fates: &[Fate<T>]) -> Option<Error> {
     let failed: Vec<&Error> = fates.iter().filter_map(|fate| fate.result.as_ref()?.as_ref().err()).collect();
     let skipped = fates.iter().filter(|fate| fate.result.is_none()).count();
     let first = failed.first()?;
-    let exit = failed
-        .iter()
-        .map(|error| error.exit())
-        .find(|exit| *exit == Exit::Interrupted)
-        .unwrap_or(first.exit());
-    let mut error = Error::new(format!("{} of {} boards failed", failed.len(), fates.len())).with_exit(exit);
+    let mut error = if failed.iter().any(|error| error.exit() == Exit::Interrupted) {
+        Error::interrupted_in(format!("the deploy to {} boards", fates.len())).better_hint(
+            "the same command goes on from there; a board on trial goes back by itself unless that confirms it in time",
+        )
+    } else {
+        Error::new(format!("{} of {} boards failed", failed.len(), fates.len())).with_exit(first.exit())
+    };
     if skipped > 0 {
         error = error.caused_by(format!("{skipped} were not begun"));
     }

@@ -92,6 +92,18 @@ impl Hosts {
                     None => error.hint("`[group]` of `hosts.toml` holds lists of hosts by name"),
                 }
             })?;
+            // A host of its own name it may have.
+            let is_group = |word: &&String| {
+                *word != group && self.group.contains_key(*word) && !self.host.contains_key(*word)
+            };
+            if let Some(inner) = members.iter().find(is_group) {
+                return Err(Error::usage(format!(
+                    "`{inner}` in group `{group}` of `{}` is a group",
+                    self.shown
+                ))
+                .caused_by("a group holds hosts, by name or address")
+                .hint(format!("`--group` may be repeated: `--group {inner}`")));
+            }
             words.extend(members.iter().map(String::as_str));
         }
         let mut places: Vec<Place> = Vec::new();
@@ -134,6 +146,14 @@ mod tests {
             hosts.places(&[], &["rak".to_string()]).unwrap_err().to_string(),
             "`hosts.toml` has no group `rak`\n\nhint: nearest: `rack`"
         );
+        let nested = "[group]\nrack = [\"pi\"]\npi = [\"pi\"]\nall = [\"bench\", \"rack\"]\n";
+        let nested = Hosts::parse(nested, Path::new("hosts.toml")).unwrap();
+        assert_eq!(
+            nested.places(&[], &["all".to_string()]).unwrap_err().to_string(),
+            "`rack` in group `all` of `hosts.toml` is a group\n  caused by: a group holds hosts, by name or address\n\n\
+             hint: `--group` may be repeated: `--group rack`"
+        );
+        assert_eq!(nested.places(&[], &["pi".to_string()]).unwrap().len(), 1);
         assert_eq!(
             Hosts::parse("[host.a]\naddres = 1\n", Path::new("hosts.toml")).unwrap_err().to_string(),
             "`hosts.toml` is not a valid list of hosts\n  caused by: unknown field `addres`, expected `address` or `console-log`\n \

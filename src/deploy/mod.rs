@@ -20,6 +20,7 @@
 //!
 //! So the running kernel keeps its modules even when the new one has the same release.
 
+pub mod console;
 pub mod facts;
 pub mod fleet;
 pub mod gate;

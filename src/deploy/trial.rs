@@ -10,6 +10,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::console;
 use super::facts::Facts;
 use super::remote::{Reach, Remote};
 use crate::boot::{SlotId, SlotState, Slots};
@@ -288,8 +289,6 @@ impl Trial<'_> {
     /// What the board's console said since the trial was armed.
     fn console_text(&self, from: Option<u64>) -> String {
         let (Some(from), Some(path)) = (from, &self.console) else { return String::new() };
-        let Ok(bytes) = fsx::read(path) else { return String::new() };
-        let start = usize::try_from(from).unwrap_or(0).min(bytes.len());
-        format!("from the console, {}:\n{}\n", path.display(), String::from_utf8_lossy(&bytes[start..]))
+        console::said(path, from, usize::MAX).unwrap_or_default()
     }
 }

@@ -1,9 +1,10 @@
-//! `bimg deploy` and `bimg target`: a build, and the boards that get it or are asked about it.
+//! `bimg deploy`: a build, and the boards that get it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -12,12 +13,10 @@ use super::sources::Shelf;
 use super::{BuildOptions, Stage, facts, image};
 use crate::board::{Board, Content as Holds};
 use crate::deploy::fleet::{self, Fate, Pace};
-use crate::deploy::manage::{self, Row};
 use crate::deploy::module::{self, Reloaded};
 use crate::deploy::payload::{Parts, Reading};
 use crate::deploy::remote::{Reach, Remote};
-use crate::deploy::trial;
-use crate::deploy::{self, Deployed, Job, Outcome, Place, gate};
+use crate::deploy::{self, Deployed, Job, Outcome, Place};
 use crate::error::{Error, Result};
 use crate::exec::Cmd;
 use crate::kernel;
@@ -75,6 +74,8 @@ impl<T: Done> Report<T> {
             #[serde(skip_serializing_if = "Option::is_none")]
             error: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
+            hint: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             status: Option<u8>,
         }
         let mut out = String::new();
@@ -90,6 +91,7 @@ impl<T: Done> Report<T> {
                 host: done.is_none().then(|| fate.place.host.to_string()),
                 done,
                 error: error.map(Error::one_line),
+                hint: error.and_then(Error::hint_text),
                 status: error.map(|error| error.exit().code()),
             };
             out.push_str(&json(&line)?);
@@ -106,7 +108,8 @@ impl<T: Done> Report<T> {
                 Some(Ok(it)) => writeln!(out, "{host}  {}", it.sentence()),
                 Some(Err(_)) if self.fates.len() == 1 => Ok(()),
                 Some(Err(error)) => {
-                    writeln!(out, "{host}  failed: {}", error.one_line())
+                    let hint = error.hint_text().map_or(String::new(), |hint| format!("\n  hint: {hint}"));
+                    writeln!(out, "{host}  failed: {}{hint}", error.one_line())
                 }
                 None => writeln!(out, "{host}  not begun"),
             };
@@ -159,7 +162,7 @@ fn sentence(it: &Deployed) -> String {
     }
 }
 
-fn json(value: &impl Serialize) -> Result<String> {
+pub(super) fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value)
         .map(|text| text + "\n")
         .map_err(|cause| Error::new("cannot print the result").caused_by(cause))
@@ -242,7 +245,7 @@ fn check_built(build: &BuildOptions, shelf: &Shelf, progress: &dyn Progress) -> 
 }
 
 /// Number of the partition that the boot loader reads, among those of its disk.
-fn boot_partition(board: &Board) -> Result<u32> {
+pub(super) fn boot_partition(board: &Board) -> Result<u32> {
     let wanted = board.disk.holding(Holds::Boot).ok_or_else(|| {
         Error::usage(format!("board `{}` has no boot partition of its own", board.name))
             .caused_by("a boot loader can only remember a trial on a FAT")
@@ -258,7 +261,7 @@ fn boot_partition(board: &Board) -> Result<u32> {
 }
 
 /// Who deploys, for whoever finds the board taken.
-fn whoami() -> String {
+pub(super) fn whoami() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let plain = |text: String| text.chars().filter(char::is_ascii_graphic).collect::<String>();
@@ -291,16 +294,26 @@ pub fn deploy_module(
     };
     std::thread::scope(|scope| {
         let connections: Vec<_> = options.places.iter().map(|place| scope.spawn(|| connect(place))).collect();
-        let file = build_module(build, name, progress);
-        let connections = connections
+        let file = build_module(build, name, progress)?;
+        // One that hangs keeps no other waiting.
+        let reloads: Vec<_> = connections
             .into_iter()
-            .map(|it| it.join().unwrap_or_else(|_| Err(Error::new("a connecting thread died"))));
-        let file = file?;
-        let reload = |(remote, release): (Remote, String)| module::reload(&remote, &file, name, &release);
-        let results = connections.map(|connection| Some(connection.and_then(reload)));
+            .map(|connection| {
+                let file = file.clone();
+                scope.spawn(move || {
+                    let (remote, release) = connection.join().unwrap_or_else(died)?;
+                    module::reload(&remote, &file, name, &release)
+                })
+            })
+            .collect();
+        let results = reloads.into_iter().map(|reload| Some(reload.join().unwrap_or_else(died)));
         let fates = options.places.iter().cloned().zip(results);
         Ok(Report { fates: fates.map(|(place, result)| Fate { place, result }).collect() })
     })
+}
+
+fn died<T>(_: Box<dyn Any + Send>) -> Result<T> {
+    Err(Error::new("the thread of a board died"))
 }
 
 fn build_module(build: &BuildOptions, name: &str, progress: &dyn Progress) -> Result<PathBuf> {
@@ -332,222 +345,4 @@ impl Done for Reloaded {
         }
         out
     }
-}
-
-/// A board to be asked or told something.
-pub struct TargetOptions {
-    /// The profile.
-    pub board: Board,
-    /// Where it is.
-    pub place: Place,
-    /// How to connect.
-    pub ssh: Options,
-}
-
-/// What a board is and runs.
-#[derive(Debug, Clone, Serialize)]
-pub struct Status {
-    host: String,
-    model: Option<String>,
-    machine: String,
-    release: String,
-    version: String,
-    running: String,
-    default: String,
-    trial: Option<String>,
-    on_trial: bool,
-    boot_chain: String,
-    boot_filesystem: Option<String>,
-    free_boot: Option<u64>,
-    free_root: Option<u64>,
-    uptime: u64,
-    leftovers: Vec<String>,
-    /// What keeps it from being deployed to.
-    problem: Option<String>,
-}
-
-impl Status {
-    /// JSON on one line.
-    pub fn json(&self) -> Result<String> {
-        json(self)
-    }
-
-    /// A line per fact.
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        let mut line = |key: &str, value: &str| {
-            let _ = writeln!(out, "{key:<10} {value}");
-        };
-        let free = |size: Option<u64>| size.map_or("unknown".to_string(), |size| ByteSize(size).to_string());
-        line("host", &self.host);
-        line("board", self.model.as_deref().unwrap_or("(no device tree)"));
-        line("machine", &self.machine);
-        line("kernel", &format!("{} {}", self.release, self.version));
-        line("running", &format!("{}{}", self.running, if self.on_trial { ", on trial" } else { "" }));
-        line("default", &self.default);
-        if let Some(trial) = &self.trial {
-            line("next boot", &format!("{trial}, once"));
-        }
-        line(
-            "boot",
-            &format!(
-                "{} on {}",
-                self.boot_chain,
-                self.boot_filesystem.as_deref().unwrap_or("no filesystem that was found")
-            ),
-        );
-        line(
-            "free",
-            &format!("{} for boot files, {} for modules", free(self.free_boot), free(self.free_root)),
-        );
-        line("up", &format!("{} s", self.uptime));
-        if !self.leftovers.is_empty() {
-            line(
-                "left",
-                &format!(
-                    "{} of interrupted deploys; the next deploy goes on or removes them",
-                    self.leftovers.join(", ")
-                ),
-            );
-        }
-        if let Some(problem) = &self.problem {
-            line("problem", problem);
-        }
-        out
-    }
-}
-
-impl TargetOptions {
-    fn with<T>(&self, work: impl FnOnce(Reach<'_>, Remote) -> Result<T>) -> Result<T> {
-        deploy::with_slots(&self.board, |slots| {
-            let boot_partition = boot_partition(&self.board)?;
-            let reach = Reach { host: &self.place.host, ssh: &self.ssh, slots, boot_partition };
-            work(reach, reach.open()?)
-        })
-    }
-
-    /// `bimg target status`.
-    pub fn status(&self) -> Result<Status> {
-        self.with(|Reach { slots, .. }, remote| {
-            let facts = remote.look(slots, &[], false)?;
-            let state = facts.slots(slots).unwrap_or_default();
-            let name = |id: Option<String>| id.unwrap_or_else(|| "image".to_string());
-            let problem = gate::check_board(&self.board, &[], slots, &facts).err();
-            Ok(Status {
-                host: self.place.host.to_string(),
-                model: facts.model.clone(),
-                machine: facts.machine.clone(),
-                release: facts.release.clone(),
-                version: facts.version.clone(),
-                running: name(facts.running().map(str::to_string)),
-                default: name(state.default.map(|id| id.to_string())),
-                trial: state.trial.map(|id| id.to_string()),
-                on_trial: facts.on_trial().is_some(),
-                boot_chain: self.board.boot.chain.to_string(),
-                boot_filesystem: facts.boot_device.clone(),
-                free_boot: facts.free_boot.map(|size| size.0),
-                free_root: facts.free_root.map(|size| size.0),
-                uptime: facts.uptime,
-                leftovers: facts.leftovers.iter().cloned().collect(),
-                problem: problem.map(|error| error.one_line()),
-            })
-        })
-    }
-
-    /// `bimg target list`.
-    pub fn list(&self) -> Result<Vec<Row>> {
-        self.with(|Reach { slots, .. }, remote| Ok(manage::rows(&remote.look(slots, &[], false)?, slots)))
-    }
-
-    /// `bimg target remove`: the ID.
-    pub fn remove(&self, wanted: &str) -> Result<String> {
-        self.with(|Reach { slots, .. }, remote| {
-            let _held = deploy::lock(&remote, &whoami())?;
-            let facts = remote.look(slots, &[], false)?;
-            manage::remove(&remote, &facts, slots, wanted)
-        })
-    }
-
-    /// `bimg target rollback`: what runs then.
-    pub fn rollback(&self, progress: &dyn Progress) -> Result<String> {
-        self.with(|reach, remote| {
-            let slots = reach.slots;
-            let held = deploy::lock(&remote, &whoami())?;
-            let facts = remote.look(slots, &[], false)?;
-            let (state, name) = manage::rollback(&facts, slots)?;
-            trial::write_state(&remote, slots, &state)?;
-            drop(held);
-            progress.note(&format!("{}: rebooting into {name}", self.place.host));
-            trial::reboot(&remote, "reboot")?;
-            drop(remote);
-            let time = Duration::from_secs(self.board.deploy.timeout);
-            let (_, back) = trial::wait(reach, &facts.boot_id, Instant::now(), time, progress)?;
-            let running = back.running().unwrap_or("image");
-            if running == name {
-                return Ok(format!("{}  runs {} ({name})", self.place.host, back.release));
-            }
-            Err(Error::new(format!("{} runs {running}, and {name} was to be started", self.place.host))
-                .hint("`bimg target status` shows what its boot loader is told"))
-        })
-    }
-
-    /// `bimg target console-log`: what is known of the last failed trial.
-    pub fn console_log(&self) -> Result<String> {
-        self.with(|Reach { slots, .. }, remote| {
-            let facts = remote.look(slots, &[], false)?;
-            let failed =
-                facts.deployments.iter().filter(|(_, it)| it.log).max_by_key(|(_, it)| it.since.clone());
-            let id = failed.map_or("", |(id, _)| id.as_str());
-            let mut text = remote.run("read the log", include_str!("../deploy/remote/log.sh"), &[id])?;
-            if let Some(path) = &self.place.console {
-                let bytes = crate::fsx::read(path)?;
-                let said = String::from_utf8_lossy(&bytes);
-                let _ = write!(
-                    text,
-                    "from the console, {}:\n{}\n",
-                    path.display(),
-                    crate::exec::tail(&said, 100)
-                );
-            }
-            if text.trim().is_empty() {
-                return Err(Error::new(format!("{} keeps no log of a failed boot", self.place.host))
-                    .caused_by("no trial of a deployment has failed there, and its kernel has no pstore")
-                    .hint("`console-log` in hosts.toml names a file that its serial console is written to"));
-            }
-            Ok(text)
-        })
-    }
-}
-
-/// The kernels of a board, as a table.
-pub fn rows_text(rows: &[Row]) -> String {
-    let mut out = format!("{:<12}  {:<24} {:<20} {:>9}  state\n", "id", "release", "since", "size");
-    for row in rows {
-        let flags = [
-            (row.running, "running"),
-            (row.default, "default"),
-            (row.trial, "trial"),
-            (row.failed, "failed"),
-            (!row.good && !row.failed && !row.trial, "never tried"),
-        ];
-        let mut state: Vec<&str> = flags.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
-        if state.is_empty() {
-            state.push("good");
-        }
-        let _ = writeln!(
-            out,
-            "{:<12}  {:<24} {:<20} {:>9}  {}",
-            row.id,
-            row.release.as_deref().unwrap_or("-"),
-            row.since.as_deref().unwrap_or("-"),
-            row.size.map_or("-".to_string(), |size| ByteSize(size).to_string()),
-            state.join(", ")
-        );
-    }
-    out
-}
-
-/// JSON lines.
-pub fn rows_json(rows: &[Row]) -> Result<String> {
-    rows.iter().map(json).collect()
 }

@@ -24,13 +24,14 @@ mod make;
 mod manifest;
 mod rootfs;
 mod sources;
+mod target;
 mod update;
 
 use clap::ValueEnum;
 
 pub use assemble::assemble;
 pub use build::{Built, build};
-pub use deploy::{DeployOptions, Status, TargetOptions, deploy, deploy_module, rows_json, rows_text};
+pub use deploy::{DeployOptions, deploy, deploy_module};
 pub use doctor::doctor;
 pub use emulate::{TestOptions, Tested, run, test};
 pub use facts::plan;
@@ -39,6 +40,7 @@ pub use image::provisional_layout;
 pub use image_file::{Compared, Keys, Listed, Place, cat, diff, extract, inspect, list, verify};
 pub use import::{Target, import_buildroot, import_genimage};
 pub use make::make;
+pub use target::{Status, TargetOptions, rows_json, rows_text};
 pub use update::update;
 
 use crate::board::Board;

@@ -110,6 +110,11 @@ pub fn data(text: &str) -> Result<()> {
     }
 }
 
+/// The same for words of a board's: nothing that it says repaints the terminal.
+pub fn said(text: &str) -> Result<()> {
+    data(&text::clean_lines(text))
+}
+
 /// Copies a file's content to stdout; `failed` tells of a failure to read it.
 pub fn copy(from: &mut dyn std::io::Read, failed: &dyn Fn(std::io::Error) -> Error) -> Result<()> {
     let mut stdout = std::io::stdout().lock();

@@ -46,7 +46,7 @@ impl Paint {
 
 /// An error as a user sees it, without the last line end.
 pub fn error(error: &Error, paint: Paint) -> String {
-    let story = error.to_string();
+    let story = clean_lines(&error.to_string());
     let label = paint.bad("error:");
     match story.split_once("\n\nhint: ") {
         Some((story, hint)) => format!("{label} {story}\n\n{} {hint}", paint.hint("hint:")),
@@ -198,6 +198,11 @@ pub fn clean(line: &str) -> String {
         }
     }
     text
+}
+
+/// The same for each line of a text.
+pub fn clean_lines(text: &str) -> String {
+    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
 /// At most `room` characters, the last one `…` when something was cut.

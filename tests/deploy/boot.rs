@@ -127,6 +127,35 @@ fn its_log_is_kept() {
 }
 
 #[test]
+fn what_is_left_of_a_board_that_is_gone() {
+    let lab = Lab::new();
+    let board = lab.board();
+    lab.project.write("hosts.toml", "[host.bench]\naddress = \"board\"\nconsole-log = \"console.log\"\n");
+    let log = |host: &str| lab.run(&["target", "console-log", "--board", "acme", "--host", host]);
+    assert_refused(
+        &log("bench"),
+        1,
+        "error: cannot read `console.log`\n  \
+         caused by: No such file or directory\n",
+    );
+    std::fs::create_dir_all(board.path("sys/fs/pstore")).unwrap();
+    board.write("sys/fs/pstore/dmesg-ramoops-0", "\u{1b}]0;title\u{7}red \u{1b}[31mpanic\r\n");
+    let outcome = log("bench").ok();
+    assert_text(&outcome.stdout, "from pstore, /sys/fs/pstore/dmesg-ramoops-0:\n]0;titlered panic\n");
+    assert_text(&outcome.stderr, "warning: cannot read `console.log`: No such file or directory\n");
+    // Nothing but its console can tell any more.
+    std::fs::write(lab.project.path("console.log"), b"\xff\x1b[2Jhangs\r\n").unwrap();
+    lab.project
+        .write("hosts.toml", "[host.bench]\naddress = \"127.0.0.1:9\"\nconsole-log = \"console.log\"\n");
+    let outcome = log("bench").ok();
+    assert_text(&outcome.stdout, "from the console, console.log:\n\u{fffd}hangs\n");
+    assert_text(
+        &outcome.stderr,
+        "warning: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n",
+    );
+}
+
+#[test]
 fn its_console_is_kept() {
     let lab = changed();
     let board = lab.board();

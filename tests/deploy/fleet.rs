@@ -17,7 +17,8 @@ fn one_of_three_is_off() {
         &outcome.stdout,
         "one  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n\
          two  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n\
-         127.0.0.1:9  failed: deploy to 127.0.0.1:9 failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n\
+         127.0.0.1:9  failed: deploy to 127.0.0.1:9 failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n  \
+         hint: is the board on, and its SSH server running? `ssh -F [DIR]/ssh_config -p 9 127.0.0.1` shows the same\n\
          three  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
     );
     assert_text(
@@ -44,7 +45,7 @@ fn one_of_three_is_off() {
         results,
         "{\"event\":\"deployed\",\"host\":\"one\",\"id\":\"[ID]\",\"release\":\"6.12.0-fake\",\"outcome\":\"unchanged\",\"files\":0,\"bytes\":[SIZE],\"wire\":[SIZE],\"seconds\":[TIME]}\n\
          {\"event\":\"deployed\",\"host\":\"two\",\"id\":\"[ID]\",\"release\":\"6.12.0-fake\",\"outcome\":\"unchanged\",\"files\":0,\"bytes\":[SIZE],\"wire\":[SIZE],\"seconds\":[TIME]}\n\
-         {\"event\":\"failed\",\"host\":\"127.0.0.1:9\",\"error\":\"deploy to 127.0.0.1:9 failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\",\"status\":5}\n\
+         {\"event\":\"failed\",\"host\":\"127.0.0.1:9\",\"error\":\"deploy to 127.0.0.1:9 failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\",\"hint\":\"is the board on, and its SSH server running? `ssh -F [DIR]/ssh_config -p 9 127.0.0.1` shows the same\",\"status\":5}\n\
          {\"event\":\"deployed\",\"host\":\"three\",\"id\":\"[ID]\",\"release\":\"6.12.0-fake\",\"outcome\":\"unchanged\",\"files\":0,\"bytes\":[SIZE],\"wire\":[SIZE],\"seconds\":[TIME]}\n\
          {\"chain\":[\"1 of 4 boards failed\"],\"event\":\"error\",\"hint\":null,\"status\":5,\"text\":\"1 of 4 boards failed\"}\n",
     );
@@ -58,7 +59,8 @@ fn a_canary_and_a_limit() {
     let outcome = lab.run(&[DEPLOY, &hosts, &["--canary", "1"]].concat());
     assert_text(
         &outcome.stdout,
-        "127.0.0.1:9  failed: deploy to 127.0.0.1:9 failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n\
+        "127.0.0.1:9  failed: deploy to 127.0.0.1:9 failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n  \
+         hint: is the board on, and its SSH server running? `ssh -F [DIR]/ssh_config -p 9 127.0.0.1` shows the same\n\
          one  not begun\n\
          two  not begun\n",
     );

@@ -8,6 +8,8 @@ fn kernels_come_and_go() {
     let lab = Lab::new();
     let board = lab.board();
     assert_text(&lab.target(&["status"]).ok().stdout, STATUS);
+    board.write("proc/device-tree/model", "Acme \u{1b}[2JBoard\u{7} A\0");
+    assert_text(&lab.target(&["status"]).ok().stdout, STATUS);
     assert_text(
         &lab.target(&["list"]).ok().stdout,
         "id            release                  since                     size  state\n\
@@ -81,13 +83,21 @@ fn kernels_come_and_go() {
         "error: the board has no deployment `6.13`\n\n\
          hint: `bimg target list` shows the kernels there\n",
     );
-    assert_text(&lab.target(&["remove", &three]).ok().stdout, "[ID] is removed\n");
+    assert_text(
+        &lab.target(&["remove", &three[..4], "--json"]).ok().stdout,
+        "{\"host\":\"board\",\"removed\":\"[ID]\"}\n",
+    );
     assert!(!board.path(&format!("boot/bimg/{three}")).exists());
     assert!(!board.path(&format!("lib/modules/.bimg/{three}")).exists());
 
     assert_text(&lab.target(&["rollback"]).ok().stdout, "board  runs 6.12.0-fake ([ID])\n");
     assert_eq!((board.running(), board.state().0), (one.clone(), one.clone()));
-    assert_text(&lab.target(&["rollback"]).ok().stdout, "board  runs 6.12.0-fake (image)\n");
+    let json = lab.target(&["rollback", "--json"]).ok().stdout;
+    assert!(json.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{json}");
+    assert_text(
+        json.lines().last().unwrap(),
+        "{\"host\":\"board\",\"running\":\"image\",\"release\":\"6.12.0-fake\"}",
+    );
     assert_eq!((board.running(), board.state().0), ("image".to_string(), "image".to_string()));
     assert_text(
         &lab.target(&["list"]).ok().stdout,

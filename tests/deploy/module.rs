@@ -1,5 +1,6 @@
 //! `bimg deploy --module`: one module, reloaded.
 
+use crate::common::live::eventually;
 use crate::lab::{Lab, assert_refused, assert_text};
 
 #[test]
@@ -90,6 +91,18 @@ fn refusals() {
 }
 
 #[test]
+fn one_board_that_hangs_keeps_no_other_from_it() {
+    let lab = Lab::with(&["slow", "quick"]);
+    let [slow, quick] = lab.boards.as_slice() else { panic!("two boards") };
+    slow.program("insmod", "while [ ! -e /var/go ]; do sleep 0.05; done");
+    let live =
+        lab.live(&["deploy", "--board", "acme", "--module", "led", "--host", "slow", "--host", "quick"]);
+    eventually("a module", || quick.path("var/loaded-led").exists());
+    slow.write("var/go", "");
+    assert_eq!(live.end().0, Some(0));
+}
+
+#[test]
 fn one_board_that_is_off_keeps_no_other_from_it() {
     let lab = Lab::new();
     lab.edit_module("now");
@@ -98,7 +111,8 @@ fn one_board_that_is_off_keeps_no_other_from_it() {
     let outcome = lab.run(&args);
     assert_text(
         &outcome.stdout,
-        "127.0.0.1:9  failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n\
+        "127.0.0.1:9  failed: cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\n  \
+         hint: is the board on, and its SSH server running? `ssh -F [DIR]/ssh_config -p 9 127.0.0.1` shows the same\n\
          board  led reloaded in [TIME] s; until the next boot\n  \
          [    9.000000] led: loaded\n",
     );
@@ -107,7 +121,7 @@ fn one_board_that_is_off_keeps_no_other_from_it() {
     let results = &json[json.find("{\"event\":\"failed\"").unwrap()..];
     assert_text(
         results,
-        "{\"event\":\"failed\",\"host\":\"127.0.0.1:9\",\"error\":\"cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\",\"status\":5}\n\
+        "{\"event\":\"failed\",\"host\":\"127.0.0.1:9\",\"error\":\"cannot connect to 127.0.0.1:9: ssh: connect to host 127.0.0.1 port [PORT]: Connection refused\",\"hint\":\"is the board on, and its SSH server running? `ssh -F [DIR]/ssh_config -p 9 127.0.0.1` shows the same\",\"status\":5}\n\
          {\"host\":\"board\",\"module\":\"led\",\"dependents\":[],\"dmesg\":[\"[    8.000000] led: unloaded\",\"[    9.000000] led: loaded\"],\"seconds\":[TIME]}\n\
          {\"chain\":[\"1 of 2 boards failed\"],\"event\":\"error\",\"hint\":null,\"status\":5,\"text\":\"1 of 2 boards failed\"}\n",
     );

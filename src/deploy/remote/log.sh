@@ -9,7 +9,7 @@ for file in /sys/fs/pstore/* /var/lib/systemd/pstore/*/*; do
 	tail -n 40 "$file"
 done
 if command -v journalctl >/dev/null && [ -d /var/log/journal ]; then
-	echo "from the journal of the boot before:"
-	journalctl -k -b -1 -n 40 --no-pager -o short-monotonic 2>/dev/null
+	said=$(journalctl -q -k -b -1 -n 40 --no-pager -o short-monotonic 2>/dev/null)
+	[ -z "$said" ] || printf 'from the journal of the boot before:\n%s\n' "$said"
 fi
 exit 0
