@@ -22,6 +22,9 @@ fn kernels_come_and_go() {
          caused by: the board's default is the kernel of its image\n\n\
          hint: `bimg target list` shows the kernels there\n",
     );
+    // A journal that knows of no boot before.
+    std::fs::create_dir_all(board.path("var/log/journal")).unwrap();
+    board.program("journalctl", "echo 'Specifying boot ID or boot offset has no effect' >&2; exit 1");
     assert_refused(
         &lab.target(&["console-log"]),
         1,
