@@ -203,6 +203,11 @@ impl Error {
         self.chain().collect::<Vec<_>>().join(": ")
     }
 
+    /// The log, if there is one.
+    pub fn log_path(&self) -> Option<&std::path::Path> {
+        self.0.log.as_deref()
+    }
+
     /// The hint, if there is one.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()

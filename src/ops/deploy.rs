@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -74,6 +74,8 @@ impl<T: Done> Report<T> {
             #[serde(skip_serializing_if = "Option::is_none")]
             error: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
+            log: Option<&'a Path>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             hint: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             status: Option<u8>,
@@ -91,6 +93,7 @@ impl<T: Done> Report<T> {
                 host: done.is_none().then(|| fate.place.host.to_string()),
                 done,
                 error: error.map(Error::one_line),
+                log: error.and_then(Error::log_path),
                 hint: error.and_then(Error::hint_text),
                 status: error.map(|error| error.exit().code()),
             };
@@ -108,8 +111,10 @@ impl<T: Done> Report<T> {
                 Some(Ok(it)) => writeln!(out, "{host}  {}", it.sentence()),
                 Some(Err(_)) if self.fates.len() == 1 => Ok(()),
                 Some(Err(error)) => {
-                    let hint = error.hint_text().map_or(String::new(), |hint| format!("\n  hint: {hint}"));
-                    writeln!(out, "{host}  failed: {}{hint}", error.one_line())
+                    let log = error.log_path().map(|log| format!("\n  log: {}", log.display()));
+                    let hint = error.hint_text().map(|hint| format!("\n  hint: {hint}"));
+                    let more: String = log.into_iter().chain(hint).collect();
+                    writeln!(out, "{host}  failed: {}{more}", error.one_line())
                 }
                 None => writeln!(out, "{host}  not begun"),
             };

@@ -1,5 +1,6 @@
 //! Many boards.
 
+use crate::board::Fate;
 use crate::lab::{Lab, assert_refused, assert_text, redact};
 
 const DEPLOY: &[&str] = &["deploy", "--board", "acme"];
@@ -82,6 +83,24 @@ fn a_canary_and_a_limit() {
     }
     let hosts = ["--host", "one", "--host", "two"];
     lab.run(&[DEPLOY, &hosts, &["--canary", "1", "--no-reboot"]].concat()).ok();
+}
+
+#[test]
+fn a_trial_that_one_does_not_pass() {
+    let lab = Lab::with(&["one", "two"]);
+    lab.edit_kernel("fleet");
+    let two = &lab.boards[1];
+    two.trials(Fate::Hangs);
+    two.write("sys/fs/pstore/dmesg-ramoops-0", "[    1.2] Kernel panic - not syncing: why\n");
+    let outcome = lab.run(&[DEPLOY, &["--host", "one", "--host", "two"]].concat());
+    assert_text(
+        &outcome.stdout,
+        "one  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n\
+         two  failed: deploy to two failed: two: the new kernel [ID] did not pass its trial: it did not get as far as SSH: \
+         the board is back on Linux 6.12.0-fake, the kernel of its image: [    1.2] Kernel panic - not syncing: why\n  \
+         log: build/acme/log/deploy-two.log\n",
+    );
+    assert_refused(&outcome, 4, "error: 1 of 2 boards failed\n");
 }
 
 #[test]
