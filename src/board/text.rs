@@ -138,19 +138,18 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for At<T> {
     }
 }
 
-/// Parses a TOML file.
+/// Parses a profile.
 pub fn parse<T: DeserializeOwned>(file: &DataFile) -> Result<T> {
-    let text = Text::new(&file.shown, file.text()?);
+    parse_plain(&file.shown, "profile", file.text()?)
+}
+
+/// Parses a TOML file of another kind, `what`.
+pub fn parse_plain<T: DeserializeOwned>(shown: &str, what: &str, text: &str) -> Result<T> {
+    let text = Text::new(shown, text);
     let before = CURRENT.replace(Some(Arc::clone(&text)));
     let parsed = toml::from_str(&text.text);
     CURRENT.set(before);
-    parsed.map_err(|error| explain(&text, "profile", &error))
-}
-
-/// Parses a TOML file of another kind, `what`, whose values need not remember their places.
-pub fn parse_plain<T: DeserializeOwned>(shown: &str, what: &str, text: &str) -> Result<T> {
-    toml::from_str(text)
-        .map_err(|error| explain(&Text { shown: shown.to_string(), text: text.to_string() }, what, &error))
+    parsed.map_err(|error| explain(&text, what, &error))
 }
 
 /// serde's words, with an excerpt and the nearest valid name.

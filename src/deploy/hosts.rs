@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Place;
-use crate::board::text::parse_plain;
+use crate::board::text::{At, parse_plain};
 use crate::error::{Error, Result, nearest};
 use crate::fsx;
 
@@ -28,7 +28,7 @@ pub struct Hosts {
     host: BTreeMap<String, Entry>,
     /// Names and addresses, together.
     #[serde(default)]
-    group: BTreeMap<String, Vec<String>>,
+    group: BTreeMap<String, Vec<At<String>>>,
     #[serde(skip)]
     shown: String,
 }
@@ -36,7 +36,7 @@ pub struct Hosts {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Entry {
-    address: String,
+    address: At<String>,
     console_log: Option<PathBuf>,
 }
 
@@ -67,7 +67,8 @@ impl Hosts {
         match self.host.get(word) {
             Some(entry) => {
                 let host = entry.address.parse().map_err(|error: Error| {
-                    error.context(format!("`address` of `{word}` in `{}` cannot be used", self.shown))
+                    let what = format!("`address` of `{word}` in `{}` cannot be used", self.shown);
+                    entry.address.place.wrap(error.context(what))
                 })?;
                 Ok(Place { host, console: entry.console_log.clone() })
             }
@@ -77,7 +78,7 @@ impl Hosts {
 
     /// Everything that was asked for, in that order, none twice.
     pub fn places(&self, hosts: &[String], groups: &[String]) -> Result<Vec<Place>> {
-        let mut words: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let mut found = hosts.iter().map(|word| self.place(word)).collect::<Result<Vec<_>>>()?;
         for group in groups {
             let members = self.group.get(group).ok_or_else(|| {
                 let error = if self.shown.is_empty() {
@@ -93,22 +94,22 @@ impl Hosts {
                 }
             })?;
             // A host of its own name it may have.
-            let is_group = |word: &&String| {
-                *word != group && self.group.contains_key(*word) && !self.host.contains_key(*word)
+            let is_group = |word: &String| {
+                word != group && self.group.contains_key(word) && !self.host.contains_key(word)
             };
-            if let Some(inner) = members.iter().find(is_group) {
-                return Err(Error::usage(format!(
-                    "`{inner}` in group `{group}` of `{}` is a group",
-                    self.shown
-                ))
-                .caused_by("a group holds hosts, by name or address")
-                .hint(format!("`--group` may be repeated: `--group {inner}`")));
+            for At { value, place } in members {
+                if is_group(value) {
+                    let error = Error::usage(format!("`{value}` in group `{group}` is a group"))
+                        .caused_by("a group holds hosts, by name or address")
+                        .hint(format!("`--group` may be repeated: `--group {value}`"));
+                    return Err(place.wrap(error));
+                }
+                let here = |error| if self.host.contains_key(value) { error } else { place.wrap(error) };
+                found.push(self.place(value).map_err(here)?);
             }
-            words.extend(members.iter().map(String::as_str));
         }
         let mut places: Vec<Place> = Vec::new();
-        for word in words {
-            let place = self.place(word)?;
+        for place in found {
             if !places.iter().any(|known| known.host == place.host) {
                 places.push(place);
             }
@@ -150,10 +151,18 @@ mod tests {
         let nested = Hosts::parse(nested, Path::new("hosts.toml")).unwrap();
         assert_eq!(
             nested.places(&[], &["all".to_string()]).unwrap_err().to_string(),
-            "`rack` in group `all` of `hosts.toml` is a group\n  caused by: a group holds hosts, by name or address\n\n\
+            "`rack` in group `all` is a group\n  caused by: a group holds hosts, by name or address\n \
+             --> hosts.toml:4:17\n  |\n4 | all = [\"bench\", \"rack\"]\n  |                 ^^^^^^ here\n\n\
              hint: `--group` may be repeated: `--group rack`"
         );
         assert_eq!(nested.places(&[], &["pi".to_string()]).unwrap().len(), 1);
+        let odd = Hosts::parse("[group]\nrack = [\"a b\"]\n", Path::new("hosts.toml")).unwrap();
+        assert_eq!(
+            odd.places(&[], &["rack".to_string()]).unwrap_err().to_string(),
+            "`a b` is not a host\n  caused by: the name is empty or holds what no host name does\n \
+             --> hosts.toml:2:9\n  |\n2 | rack = [\"a b\"]\n  |         ^^^^^ here\n\n\
+             hint: `[USER@]HOST[:PORT]`, with an IPv6 address as `[::1]:22`, or a `Host` of your ssh configuration"
+        );
         assert_eq!(
             Hosts::parse("[host.a]\naddres = 1\n", Path::new("hosts.toml")).unwrap_err().to_string(),
             "`hosts.toml` is not a valid list of hosts\n  caused by: unknown field `addres`, expected `address` or `console-log`\n \

@@ -78,7 +78,8 @@ fn hosts() {
         2,
         "error: `address` of `bench` in `hosts.toml` cannot be used\n  \
          caused by: `ro ot@board` is not a host\n  \
-         caused by: the user is empty or holds what no user name does\n\n\
+         caused by: the user is empty or holds what no user name does\n \
+         --> hosts.toml:2:11\n  |\n2 | address = \"ro ot@board\"\n  |           ^^^^^^^^^^^^^ here\n\n\
          hint: `[USER@]HOST[:PORT]`, with an IPv6 address as `[::1]:22`, or a `Host` of your ssh configuration\n",
     );
     assert_refused(
