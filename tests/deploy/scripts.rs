@@ -73,6 +73,30 @@ fn a_lock_that_was_left_goes_to_one() {
 }
 
 #[test]
+fn a_lock_of_another_boot_holds_nothing() {
+    // Where /run is on a disk, and the power was cut.
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("bimg");
+    std::fs::create_dir_all(run.join("lock")).unwrap();
+    std::fs::create_dir_all(run.join("writers")).unwrap();
+    std::fs::write(dir.path().join("uptime"), "100.00 1.00\n").unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a board is not bimg's child")]
+    let mut innocent = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = innocent.id().to_string();
+    std::fs::write(run.join("lock/pid"), format!("{pid} 00000000-0000-4000-8000-000000000001\n")).unwrap();
+    std::fs::write(run.join("lock/beat"), "20\n").unwrap();
+    let writer = run.join("writers").join(&pid);
+    std::fs::write(&writer, "00000000-0000-4000-8000-000000000001\n").unwrap();
+    let mut next = lock(dir.path(), "");
+    assert_eq!(said(&mut next), "taken");
+    assert!(!writer.exists());
+    assert_eq!(innocent.try_wait().unwrap(), None);
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+    end(next);
+}
+
+#[test]
 fn a_clock_that_jumps_ends_no_deploy() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("uptime"), "100.00 1.00\n").unwrap();

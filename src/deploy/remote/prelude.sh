@@ -54,7 +54,8 @@ boot_find() {
 
 # Before the first write: the next deploy waits for the end of this script, also when its connection is gone.
 writing() {
-	mkdir -p "$run/writers" && : >"$run/writers/$$"
+	read -r boot </proc/sys/kernel/random/boot_id
+	mkdir -p "$run/writers" && echo "$boot" >"$run/writers/$$"
 	trap boot_close EXIT
 	trap 'exit 9' HUP INT TERM PIPE
 }
