@@ -34,6 +34,8 @@ pub struct Facts {
     pub free_root: Option<ByteSize>,
     /// The root filesystem cannot be written.
     pub root_read_only: bool,
+    /// What holds `/lib/modules`: mount point and type of a filesystem; the type is `ramdisk` for any on a RAM disk.
+    pub modules_on: Option<(String, String)>,
     /// Where the boot loader's filesystem is: device, and mount point if mounted.
     pub boot_device: Option<String>,
     /// Why it cannot be read.
@@ -153,6 +155,10 @@ impl Facts {
             "root-ro" => self.root_read_only = true,
             "boot-device" => self.boot_device = Some(text()),
             "boot-error" => self.boot_error = Some(text()),
+            "modules-on" => {
+                let (point, kind) = value.split_once(' ')?;
+                self.modules_on = Some((point.to_string(), kind.to_string()));
+            }
             "free-boot" => self.free_boot = kib(),
             "evidence" => drop(self.evidence.insert(text())),
             "state" => {

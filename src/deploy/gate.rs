@@ -75,6 +75,34 @@ pub fn check_board(
             .caused_by("/lib/modules cannot be written")
             .hint("remount it: `mount -o remount,rw /`"));
     }
+    check_modules(facts)
+}
+
+/// A deployment is started from `/lib/modules` by the kernel, when nothing but the root filesystem is mounted; so it
+/// must lie on what the kernel itself mounts, and that must keep it. (No kernel that is deployed has an initramfs.)
+fn check_modules(facts: &Facts) -> Result<()> {
+    let (point, kind) = facts.modules_on.as_ref().map_or(("/", ""), |(point, kind)| (point, kind));
+    let why = match kind {
+        "tmpfs" | "ramfs" | "rootfs" | "ramdisk" => Some("is in memory, and does not last".to_string()),
+        "overlay" | "overlayfs" | "aufs" => {
+            Some(format!("is on an {kind}, and the kernel starts from the filesystem below it"))
+        }
+        "squashfs" | "erofs" | "cramfs" | "romfs" | "iso9660" => {
+            Some(format!("is on {kind}, which cannot be written"))
+        }
+        _ if point != "/" => {
+            Some(format!("is on the {kind} at {point}, which is not mounted yet when the kernel starts"))
+        }
+        _ => None,
+    };
+    if let Some(why) = why {
+        return Err(Error::new("the board has no place for a deployment")
+            .caused_by(format!("/lib/modules {why}"))
+            .hint(
+                "it must be on a root filesystem that the kernel mounts from a disk, and that can be written; \
+                 any other board gets a new kernel by `bimg build` and `bimg flash`",
+            ));
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod connection;
 mod cut;
 mod damage;
 mod fleet;
+mod foreign;
 mod lab;
 mod loader;
 mod manage;

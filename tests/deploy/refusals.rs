@@ -5,7 +5,7 @@ use crate::lab::{Lab, STATUS, assert_refused, assert_text, redact};
 use crate::wire::Fault;
 
 /// A lab whose build differs from what the board runs.
-fn changed() -> Lab {
+pub fn changed() -> Lab {
     let lab = Lab::new();
     lab.edit_kernel("changed");
     lab
@@ -13,7 +13,7 @@ fn changed() -> Lab {
 
 /// The board is as it was.
 #[track_caller]
-fn assert_untouched(lab: &Lab) {
+pub fn assert_untouched(lab: &Lab) {
     let board = lab.board();
     assert_eq!(board.state(), ("image".to_string(), "none".to_string()));
     assert_eq!((board.running().as_str(), board.boots()), ("image", 1));
@@ -353,8 +353,8 @@ fn a_root_filesystem_that_is_read_only() {
          caused by: /lib/modules cannot be written\n\n\
          hint: remount it: `mount -o remount,rw /`\n",
     );
-    // Unless what holds the modules is another one.
-    let mounts = board.read("proc/self/mountinfo") + "31 22 179:3 / /lib rw - ext4 /dev/mmcblk0p3 rw\n";
+    // Unless another one is mounted over it.
+    let mounts = board.read("proc/self/mountinfo") + "31 22 179:3 / / rw - ext4 /dev/mmcblk0p3 rw\n";
     board.write("proc/self/mountinfo", &mounts);
     lab.deploy(&["--dry-run"]).ok();
 }

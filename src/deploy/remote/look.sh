@@ -6,10 +6,13 @@ for name in compatible model; do
 	[ ! -r /proc/device-tree/$name ] || printf '%s %s\n' $name "$(tr '\000' ' ' </proc/device-tree/$name)"
 done
 free() { df -Pk "$1" 2>/dev/null | tail -n 1 | { read -r _ _ _ kib _ && echo "$kib"; }; }
-echo "free-root $(free /lib/modules)"
-# The filesystem that holds it is the last one mounted on a directory above it.
-modules=$(readlink -f /lib/modules) ro=''
-while read -r _ _ _ _ point options rest; do
+# A kernel with all built in has no modules.
+at=/lib/modules
+[ -d $at ] || at=/lib
+echo "free-root $(free $at)"
+# The filesystem that holds them is the last one mounted on a directory above. Some say nothing about what is missing.
+modules=$(readlink -f "$store" || readlink -f /lib/modules || readlink -f /lib) ro='' held=''
+while read -r _ _ number _ point options rest; do
 	case $modules/ in
 	"${point%/}"/*)
 		case ",$options,${rest##* }," in
@@ -20,10 +23,17 @@ while read -r _ _ _ _ point options rest; do
 	esac
 done </proc/self/mountinfo
 [ -z "$ro" ] || echo "root-ro 1"
+		rest=" $rest"
+		rest=${rest#* - }
+		held="$point ${rest%% *}"
+		case $(readlink -f "/sys/dev/block/$number") in
+		*/ram[0-9]* | */zram[0-9]*) held="$point ramdisk" ;;
+		esac
 ! command -v zstd >/dev/null || echo "zstd 1"
 evidence() {
 	if [ -e "$boot_at/$1" ] && grep -q -a -F -e "$2" "$boot_at/$1" 2>/dev/null; then
 		echo "evidence $1"
+[ -z "$held" ] || echo "modules-on $held"
 	fi
 }
 state() {

@@ -1,0 +1,56 @@
+//! Boards of others: what is mounted where, and what their user land has.
+
+use crate::common::write_program;
+use crate::lab::assert_refused;
+use crate::refusals::{assert_untouched, changed};
+
+#[test]
+fn a_place_that_the_next_kernel_does_not_see() {
+    let lab = changed();
+    let board = lab.board();
+    let whole = board.read("proc/self/mountinfo");
+    let refused = |mounts: &str, why: &str| {
+        board.write("proc/self/mountinfo", mounts);
+        assert_refused(
+            &lab.deploy(&[]),
+            1,
+            &format!(
+                "error: deploy to board failed\n  \
+                 caused by: the board has no place for a deployment\n  \
+                 caused by: /lib/modules {why}\n\n\
+                 hint: it must be on a root filesystem that the kernel mounts from a disk, and that can be written; \
+                 any other board gets a new kernel by `bimg build` and `bimg flash`\n"
+            ),
+        );
+        assert_untouched(&lab);
+    };
+    let root = |line: &str| whole.replace("179:2 / / rw,relatime shared:1 - ext4 /dev/root rw", line);
+    refused(&root("0:2 / / rw - rootfs rootfs rw"), "is in memory, and does not last");
+    refused(
+        &root("0:24 / / rw shared:1 master:2 - tmpfs none rw,size=1024k"),
+        "is in memory, and does not last",
+    );
+    refused(
+        &root(
+            "0:24 / / rw - overlay overlayroot rw,lowerdir=/rom,upperdir=/overlay/upper,workdir=/overlay/work",
+        ),
+        "is on an overlay, and the kernel starts from the filesystem below it",
+    );
+    refused(
+        &root("179:2 / / ro,relatime - squashfs /dev/root ro"),
+        "is on squashfs, which cannot be written",
+    );
+    refused(
+        &(whole.clone() + "31 22 179:3 / /lib/modules rw,relatime - ext4 /dev/mmcblk0p3 rw\n"),
+        "is on the ext4 at /lib/modules, which is not mounted yet when the kernel starts",
+    );
+    // A disk that the boot loader fills anew each time.
+    std::fs::create_dir_all(board.path("sys/dev/block")).unwrap();
+    std::fs::create_dir_all(board.path("sys/devices/virtual/block/ram0")).unwrap();
+    std::os::unix::fs::symlink("../../devices/virtual/block/ram0", board.path("sys/dev/block/1:0")).unwrap();
+    refused(&root("1:0 / / rw,relatime - ext4 /dev/root rw"), "is in memory, and does not last");
+    // What is mounted below, as by a deployment itself, is no matter.
+    let below = "31 22 179:2 /x /lib/modules/6.12.0-fake rw,relatime - ext4 /dev/root rw\n";
+    board.write("proc/self/mountinfo", &(whole.clone() + below));
+    lab.deploy(&["--dry-run"]).ok();
+}
