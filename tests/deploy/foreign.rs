@@ -54,3 +54,20 @@ fn a_place_that_the_next_kernel_does_not_see() {
     board.write("proc/self/mountinfo", &(whole.clone() + below));
     lab.deploy(&["--dry-run"]).ok();
 }
+
+#[test]
+fn a_root_filesystem_without_a_disk() {
+    let lab = changed();
+    let board = lab.board();
+    // The boot partition is the one that is mounted, not any with its number.
+    std::fs::create_dir_all(board.path("sys/dev/block")).unwrap();
+    std::fs::create_dir_all(board.path("sys/devices/usb/sda/sda1")).unwrap();
+    board.write("sys/devices/usb/sda/sda1/partition", "1\n");
+    board.write("sys/devices/usb/sda/sda1/dev", "8:1\n");
+    std::os::unix::fs::symlink("../../devices/usb/sda/sda1", board.path("sys/dev/block/8:1")).unwrap();
+    let mounts = board.read("proc/self/mountinfo");
+    let root = "0:24 / / rw,relatime - nfs4 10.0.0.1:/srv/acme rw,vers=4.2";
+    let mounts = mounts.replace("179:2 / / rw,relatime shared:1 - ext4 /dev/root rw", root);
+    board.write("proc/self/mountinfo", &mounts);
+    lab.deploy(&["--dry-run"]).ok();
+}

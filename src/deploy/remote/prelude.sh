@@ -22,7 +22,8 @@ boot_find() {
 		[ "$point" != / ] || root=$number
 	done </proc/self/mountinfo
 	wanted=''
-	disk=$(readlink -f "/sys/dev/block/$root" 2>/dev/null) && disk=${disk%/*}
+	# None for a root without a block device: NFS, btrfs, UBIFS.
+	disk=$(readlink -f "/sys/dev/block/$root/.." 2>/dev/null)
 	for part in "$disk"/*/partition; do
 		number=''
 		{ read -r number <"$part"; } 2>/dev/null
