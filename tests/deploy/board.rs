@@ -411,7 +411,8 @@ impl Shared {
         write("proc/device-tree/compatible", "acme,board-a\0acme,board\0");
         write("proc/device-tree/model", "Acme Board A\0");
         let mut mounts = String::new();
-        let _ = writeln!(mounts, "22 1 179:2 / / rw,relatime shared:1 - ext4 /dev/root rw");
+        let mode = if root.join("var/root-starts-ro").exists() { "ro" } else { "rw" };
+        let _ = writeln!(mounts, "22 1 179:2 / / {mode},relatime shared:1 - ext4 /dev/root {mode}");
         let _ = writeln!(mounts, "30 22 179:1 / /boot rw,relatime - vfat /dev/mmcblk0p1 rw");
         write("proc/self/mountinfo", &mounts);
         self.boots.store(boots, Ordering::SeqCst);

@@ -71,3 +71,16 @@ fn a_root_filesystem_without_a_disk() {
     board.write("proc/self/mountinfo", &mounts);
     lab.deploy(&["--dry-run"]).ok();
 }
+
+#[test]
+fn a_root_filesystem_that_starts_read_only() {
+    let lab = changed();
+    let board = lab.board();
+    // Somebody has remounted it for the deploy, and the trial starts with it as it always is.
+    board.write("var/root-starts-ro", "");
+    let outcome = lab.deploy(&[]).ok();
+    assert_eq!(board.state().0, board.running());
+    let mounts = board.read("var/mounts");
+    assert!(mounts.contains("-o remount,rw /\n-o remount,ro /\n"), "{mounts}");
+    assert!(!outcome.stderr.contains("stay"), "{}", outcome.stderr);
+}

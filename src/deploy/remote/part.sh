@@ -1,6 +1,5 @@
 # Takes a part of a deployment's files of the root filesystem: a packed tar on stdin.
 # $1 ID, $2 program that unpacks, $3 file in it with their hashes
-boot_undo=''
 writing
 sent=$store/$1.partial/sent
 mkdir -p "$sent" || die "cannot make $sent"

@@ -5,7 +5,7 @@ store=/lib/modules/.bimg
 run=/run
 [ -d $run ] && [ -w $run ] || run=/tmp
 run=$run/bimg
-boot_at='' boot_dev=''
+boot_at='' boot_dev='' boot_undo='' root_undo=''
 
 # Ends with a reason, and perhaps a hint.
 die() {
@@ -63,7 +63,6 @@ writing() {
 
 # Mounts it, `ro` or `rw`, where it is not mounted so already; boot_close puts everything back.
 boot_open() {
-	boot_undo=''
 	writing
 	[ -n "$boot_at$boot_dev" ] || boot_where
 	if [ "$boot_at" = "$run/boot" ]; then
@@ -91,6 +90,20 @@ boot_open() {
 	fi
 }
 
+# The same for a root filesystem that starts read-only.
+root_open() {
+	writing
+	while read -r _ _ _ _ point options rest; do
+		[ "$point" = / ] || continue
+		case ",$options,${rest##* }," in
+		*,ro,*) root_undo=ro ;;
+		*) root_undo='' ;;
+		esac
+	done </proc/self/mountinfo
+	[ -n "$root_undo" ] || return 0
+	mount -o remount,rw / 2>"$run/error" || die "/ is mounted read-only and stays so: $(tail -n 1 "$run/error")"
+}
+
 boot_close() {
 	cd /
 	case $boot_undo in
@@ -102,7 +115,9 @@ boot_close() {
 		;;
 	ro) mount -o remount,ro "$boot_at" ;;
 	esac
-	boot_undo=''
+	# Busy, it stays as it is until the next boot.
+	[ -z "$root_undo" ] || { sync && mount -o remount,ro / 2>/dev/null; } || :
+	boot_undo='' root_undo=''
 	rm -f "$run/writers/$$"
 }
 

@@ -1,6 +1,7 @@
 # Removes deployments, or what is left of some, and kernels that no other one names.
 # $1 kernel that stays (or empty); the rest are IDs
 boot_open rw
+root_open
 needed=$1
 shift
 for id; do

@@ -1,6 +1,5 @@
 # Takes what is left of a deployment's files of the root filesystem, a packed tar on stdin, and puts it together.
 # $1 ID, $2 program that unpacks, $3 its release, $4 directory of modules that are taken over as far as they are equal (or empty)
-boot_undo=''
 writing
 dir=$store/$1.partial
 mkdir -p "$dir/sent" || die "cannot make $dir"
