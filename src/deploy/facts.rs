@@ -30,12 +30,14 @@ pub struct Facts {
     pub compatible: Vec<String>,
     /// The device tree's `model`.
     pub model: Option<String>,
+    /// Programs that are needed, and are not there.
+    pub lacks: Vec<String>,
     /// Free bytes of the root filesystem.
     pub free_root: Option<ByteSize>,
-    /// The root filesystem cannot be written.
-    pub root_read_only: bool,
     /// What holds `/lib/modules`: mount point and type of a filesystem; the type is `ramdisk` for any on a RAM disk.
     pub modules_on: Option<(String, String)>,
+    /// The root filesystem cannot be written.
+    pub root_read_only: bool,
     /// Where the boot loader's filesystem is: device, and mount point if mounted.
     pub boot_device: Option<String>,
     /// Why it cannot be read.
@@ -150,15 +152,16 @@ impl Facts {
             "cmdline" => self.cmdline = words(),
             "compatible" => self.compatible = words(),
             "model" => self.model = Some(text()),
+            "lacks" => self.lacks.push(text()),
             "free-root" => self.free_root = kib(),
             "zstd" => self.packing = Packing::Zstd,
-            "root-ro" => self.root_read_only = true,
-            "boot-device" => self.boot_device = Some(text()),
-            "boot-error" => self.boot_error = Some(text()),
             "modules-on" => {
                 let (point, kind) = value.split_once(' ')?;
                 self.modules_on = Some((point.to_string(), kind.to_string()));
             }
+            "root-ro" => self.root_read_only = true,
+            "boot-device" => self.boot_device = Some(text()),
+            "boot-error" => self.boot_error = Some(text()),
             "free-boot" => self.free_boot = kib(),
             "evidence" => drop(self.evidence.insert(text())),
             "state" => {

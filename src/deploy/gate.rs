@@ -58,6 +58,11 @@ pub fn check_board(
         ))
         .hint("is this the right host, and the right `--board`?"));
     }
+    if !facts.lacks.is_empty() {
+        return Err(Error::new("the board lacks what its side of a deploy is made of")
+            .caused_by(format!("it has no `{}`", facts.lacks.join("`, `")))
+            .hint("busybox has them where it is configured with them; `bimg build` and `bimg flash` need nothing there"));
+    }
     check_compatible(board, dtbs, facts)?;
     if let Some(cause) = &facts.boot_error {
         return Err(Error::new("the filesystem that the boot loader reads cannot be read")
@@ -69,11 +74,6 @@ pub fn check_board(
         return Err(Error::new(format!("the board does not boot through `{}` as bimg makes it", board.boot.chain))
             .caused_by(format!("`{path}` of {device} has no `{needle}`"))
             .hint("a kernel can be tried once, and taken back, on boards whose image this bimg built: flash one first"));
-    }
-    if facts.root_read_only {
-        return Err(Error::new("the board's root filesystem is read-only")
-            .caused_by("/lib/modules cannot be written")
-            .hint("remount it: `mount -o remount,rw /`"));
     }
     check_modules(facts)
 }
@@ -102,6 +102,11 @@ fn check_modules(facts: &Facts) -> Result<()> {
                 "it must be on a root filesystem that the kernel mounts from a disk, and that can be written; \
                  any other board gets a new kernel by `bimg build` and `bimg flash`",
             ));
+    }
+    if facts.root_read_only {
+        return Err(Error::new("the board's root filesystem is read-only")
+            .caused_by("/lib/modules cannot be written")
+            .hint("remount it: `mount -o remount,rw /`"));
     }
     Ok(())
 }

@@ -134,7 +134,8 @@ impl Remote {
     /// Any shell command of the user's; its status is for the caller.
     pub fn command(&self, command: &str) -> Result<Output> {
         // The client itself ends with 255 when the connection has broken, or the shell there was killed.
-        let text = "sh -c \"$1\"\nstatus=$?\n[ $status -lt 255 ] || status=254\nexit $status\n";
+        // Not every login finds what is root's.
+        let text = "export PATH=\"$PATH:/usr/local/sbin:/usr/sbin:/sbin\"\nsh -c \"$1\"\nstatus=$?\n[ $status -lt 255 ] || status=254\nexit $status\n";
         self.session.run(&self.script(text, &[command]))
     }
 

@@ -84,3 +84,38 @@ fn a_root_filesystem_that_starts_read_only() {
     assert!(mounts.contains("-o remount,rw /\n-o remount,ro /\n"), "{mounts}");
     assert!(!outcome.stderr.contains("stay"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_busybox_that_lacks_what_is_needed() {
+    let lab = changed();
+    let board = lab.board();
+    // Busybox's own shell has them all.
+    board.dash();
+    for applet in ["od", "xargs"] {
+        std::fs::remove_file(board.path("bin").join(applet)).unwrap();
+    }
+    assert_refused(
+        &lab.deploy(&[]),
+        1,
+        "error: deploy to board failed\n  \
+         caused by: the board lacks what its side of a deploy is made of\n  \
+         caused by: it has no `od`, `xargs`\n\n\
+         hint: busybox has them where it is configured with them; `bimg build` and `bimg flash` need nothing there\n",
+    );
+    assert_untouched(&lab);
+}
+
+#[test]
+fn a_login_without_the_programs_of_root() {
+    let lab = changed();
+    let board = lab.board();
+    // As dropbear has it.
+    let path = lab.project.root().join("board/enter");
+    let enter = std::fs::read_to_string(&path).unwrap();
+    let short = "chroot=$(command -v chroot); PATH=/usr/local/bin:/usr/bin:/bin; exec $chroot";
+    std::fs::write(&path, enter.replace("exec chroot", short)).unwrap();
+    std::fs::create_dir_all(board.path("sbin")).unwrap();
+    write_program(&board.path("sbin/link-is-up"), b"#!/bin/sh\n");
+    lab.deploy(&["--check", "link-is-up"]).ok();
+    assert_eq!(board.state().0, board.running());
+}

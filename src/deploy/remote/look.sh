@@ -5,6 +5,10 @@ echo "uptime $(cut -d. -f1 /proc/uptime)"
 for name in compatible model; do
 	[ ! -r /proc/device-tree/$name ] || printf '%s %s\n' $name "$(tr '\000' ' ' </proc/device-tree/$name)"
 done
+# A small busybox may lack some.
+for tool in cmp cp cut dd df find grep gzip head mv od sed sha256sum sort stat tail tar tr wc xargs; do
+	command -v $tool >/dev/null || echo "lacks $tool"
+done
 free() { df -Pk "$1" 2>/dev/null | tail -n 1 | { read -r _ _ _ kib _ && echo "$kib"; }; }
 # A kernel with all built in has no modules.
 at=/lib/modules
@@ -19,21 +23,21 @@ while read -r _ _ number _ point options rest; do
 		*,ro,*) ro=1 ;;
 		*) ro='' ;;
 		esac
-		;;
-	esac
-done </proc/self/mountinfo
-[ -z "$ro" ] || echo "root-ro 1"
 		rest=" $rest"
 		rest=${rest#* - }
 		held="$point ${rest%% *}"
 		case $(readlink -f "/sys/dev/block/$number") in
 		*/ram[0-9]* | */zram[0-9]*) held="$point ramdisk" ;;
 		esac
+		;;
+	esac
+done </proc/self/mountinfo
+[ -z "$ro" ] || echo "root-ro 1"
+[ -z "$held" ] || echo "modules-on $held"
 ! command -v zstd >/dev/null || echo "zstd 1"
 evidence() {
 	if [ -e "$boot_at/$1" ] && grep -q -a -F -e "$2" "$boot_at/$1" 2>/dev/null; then
 		echo "evidence $1"
-[ -z "$held" ] || echo "modules-on $held"
 	fi
 }
 state() {
