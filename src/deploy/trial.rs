@@ -55,8 +55,8 @@ pub fn write_state(remote: &Remote, slots: &dyn Slots, state: &SlotState) -> Res
 
 /// Restarts the board. The connection breaks soon.
 pub fn reboot(remote: &Remote, command: &str) -> Result<()> {
-    // In the background, so that the answer still gets here.
-    let text = format!("sync\n(trap '' HUP; sleep 1; {command}) >/dev/null 2>&1 </dev/null &\n");
+    // In the background, so that the answer still gets here; logind may end what a login leaves (`KillUserProcesses`).
+    let text = format!("trap '' HUP TERM\nsync\n(sleep 1; {command}) >/dev/null 2>&1 </dev/null &\n");
     match remote.run("reboot the board", &text, &[]) {
         // A busy one is gone before it could answer.
         Err(error) if error.exit() == Exit::Unreachable => Ok(()),

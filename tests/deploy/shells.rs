@@ -57,3 +57,14 @@ fn one_behind_another() {
     std::fs::write(&path, jump + &gate).unwrap();
     lab.assert_deploys();
 }
+
+#[test]
+fn a_login_whose_processes_end_with_it() {
+    let lab = Lab::new();
+    // As systemd-logind does it for a user who is not root.
+    let path = lab.project.root().join("board/enter");
+    let enter = std::fs::read_to_string(&path).unwrap();
+    let enter = enter.replace("\nexec ", "\ntrap : TERM\n") + "status=$?\nkill -TERM 0\nexit $status\n";
+    std::fs::write(&path, enter).unwrap();
+    lab.assert_deploys();
+}
