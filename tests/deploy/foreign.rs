@@ -83,6 +83,18 @@ fn a_root_filesystem_that_starts_read_only() {
     let mounts = board.read("var/mounts");
     assert!(mounts.contains("-o remount,rw /\n-o remount,ro /\n"), "{mounts}");
     assert!(!outcome.stderr.contains("stay"), "{}", outcome.stderr);
+    // One that cannot be written at all keeps no trial.
+    lab.edit_kernel("other");
+    board.write("var/mount-fails", "");
+    board.write("proc/self/mountinfo", &board.read("proc/self/mountinfo").replace(" ro", " rw"));
+    assert_refused(
+        &lab.deploy(&[]),
+        4,
+        "error: deploy to board failed\n  \
+         caused by: board: the new kernel [ID] did not pass its trial\n  \
+         caused by: board: cannot confirm the new kernel: / is mounted read-only and stays so: mount: permission denied\n  \
+         caused by: the board is back on Linux 6.12.0-fake, deployment [ID]\n",
+    );
 }
 
 #[test]
@@ -117,5 +129,41 @@ fn a_login_without_the_programs_of_root() {
     std::fs::create_dir_all(board.path("sbin")).unwrap();
     write_program(&board.path("sbin/link-is-up"), b"#!/bin/sh\n");
     lab.deploy(&["--check", "link-is-up"]).ok();
+    assert_eq!(board.state().0, board.running());
+}
+
+#[test]
+fn a_merged_usr_and_a_strict_umask() {
+    let lab = changed();
+    let board = lab.board();
+    lab.project.shell(
+        "cd ../board && sed -i '2i umask 077' enter && cd root && mkdir usr/lib && mv lib/* usr/lib && rmdir lib &&
+         ln -s usr/lib lib && mv lib/modules/6.12.0-fake lib/modules/real && ln -s real lib/modules/6.12.0-fake",
+    );
+    lab.deploy(&[]).ok();
+    assert_eq!(board.state().0, board.running());
+    lab.project.shell(
+        "cd ../board/root && ! find boot/bimg lib/modules/.bimg/ -type d ! -perm 755 | grep . &&
+         ! find boot/bimg lib/modules/.bimg/ -type f ! -perm -444 | grep .",
+    );
+}
+
+#[test]
+fn a_kernel_that_had_no_modules() {
+    let lab = changed();
+    let board = lab.board();
+    std::fs::remove_dir_all(board.path("lib/modules")).unwrap();
+    board.write("var/free/lib", "100\n");
+    assert_refused(
+        &lab.deploy(&[]),
+        1,
+        "error: deploy to board failed\n  \
+         caused by: the root filesystem of the board has no room for this kernel\n  \
+         caused by: it takes 1.2 MiB, and 100 KiB are free\n\n\
+         hint: `bimg target list` shows the kernels there, `bimg target remove` removes one\n",
+    );
+    assert!(!board.path("lib/modules").exists());
+    std::fs::remove_file(board.path("var/free/lib")).unwrap();
+    lab.deploy(&[]).ok();
     assert_eq!(board.state().0, board.running());
 }
