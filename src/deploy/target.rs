@@ -123,6 +123,19 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_does_without_no_modules_of_its_own() {
+        each(|board| {
+            let mount = format!("#!/bin/sh\necho mount >>{}\nfalse\n", board.path("log").display());
+            write_program(&board.path("bin/mount"), &mount).unwrap();
+            assert_eq!(board.boot("3"), "mount\n");
+            let said = "bimg: the modules of deployment 0123456789ab cannot be put in place\n";
+            assert_eq!(board.read("dev/console"), said);
+            // The default is better than nothing.
+            assert!(board.boot("").contains("\ninit single"));
+        });
+    }
+
+    #[test]
     fn a_trial_that_nobody_confirms_ends_in_a_reset() {
         each(|board| {
             board.write("lib/modules/.bimg/0123456789ab/good", "an-earlier-boot\n");
