@@ -61,15 +61,16 @@ impl Delta {
             files.all(|it| arrived.get(&format!("whole/{}", it.path)) == Some(&it.sha256))
         };
         let running = running_kernel(facts);
-        // What runs was read by the boot loader, and is good.
-        let kernel_done = running.as_ref() == Some(&payload.kernel) || whole("kernel/");
+        let shares = running.as_ref() == Some(&payload.kernel);
+        let here = facts.deployments.contains_key(payload.id.as_str());
+        // What runs was read by the boot loader, and is good. The second attempt looks whether it is still.
+        let kernel_done = (shares && !here) || whole("kernel/");
         // What runs is not looked into: it cannot be replaced.
         let runs = facts.running() == Some(payload.id.as_str());
-        let root_done =
-            facts.deployments.contains_key(payload.id.as_str()) && (runs || whole_root(payload, arrived));
+        let root_done = here && (runs || whole_root(payload, arrived));
         let boot_done = kernel_done && whole("boot/");
         let mut delta = Delta { kernel_done, boot_done, root_done, ..Delta::default() };
-        let has_source = facts.base.id.is_none() || running.is_some();
+        let has_source = facts.base.id.is_none() || (running.is_some() && !shares);
         for entry in &payload.entries {
             let path = entry.path.as_str();
             // Whether it is in place, and whether it may be taken over.
@@ -77,7 +78,8 @@ impl Delta {
                 Some(("kernel", _)) => (kernel_done, has_source),
                 Some(("boot", _)) => (boot_done, true),
                 Some(("modules", _)) => (root_done, true),
-                _ => (root_done, false),
+                // Of the running deployment; what else is its own holds its name.
+                _ => (root_done, path == "config"),
             };
             if done {
                 delta.keep.insert(entry.path.clone());
@@ -170,9 +172,9 @@ impl Transfer<'_> {
         self.payload.id.to_string()
     }
 
-    /// Directory of the board whose modules are taken over.
+    /// Directory of the board whose modules, and the configuration beside it, are taken over.
     fn base(&self) -> String {
-        if !self.delta.keep.iter().any(|path| path.starts_with("modules/")) {
+        if self.delta.keep.iter().all(|path| in_boot(path)) {
             return String::new();
         }
         match &self.facts.base.id {

@@ -100,6 +100,22 @@ fn a_kernel_that_is_damaged_is_not_shared() {
 }
 
 #[test]
+fn a_kernel_that_was_damaged_while_it_ran_is_brought_again() {
+    let lab = large();
+    let board = lab.board();
+    lab.edit_kernel("one");
+    lab.deploy(&[]).ok();
+    let image = board.kernel(&board.running()) + "/Image";
+    let whole = board.digests(&[&image]);
+    fs::write(board.path(&image), "half").unwrap();
+    lab.edit_module("other");
+    // It was good when it was started, and is not read for each deploy.
+    assert!(!sends(&lab, &["--no-reboot"]));
+    assert!(sends(&lab, &[]));
+    assert_eq!(board.digests(&[&image]), whole);
+}
+
+#[test]
 fn a_kernel_that_arrived_waits_for_the_rest() {
     let lab = large();
     let board = lab.board();

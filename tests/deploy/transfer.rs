@@ -1,6 +1,7 @@
 //! What is sent, what is not, and that nothing which is there is ever changed.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 
 use crate::board::Board;
 use crate::lab::{Lab, STATUS, assert_refused, assert_text};
@@ -62,7 +63,7 @@ fn a_kernel_becomes_the_default_and_the_old_one_stays_as_it_was() {
     let outcome = lab.deploy(&[]).ok();
     assert_text(
         &outcome.stdout,
-        "board  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+        "board  runs 6.12.0-fake ([ID]), the default now; 4 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
     );
     assert!(board.wire().sent() - sent < 100_000, "{}", board.wire().sent() - sent);
     let second = deployments(board).into_iter().find(|id| *id != first).unwrap();
@@ -95,7 +96,7 @@ fn modules_go_as_the_build_packed_them() {
         "error: deploy to board failed\n  \
          caused by: board: cannot take the modules\n  \
          caused by: what arrived is not what was sent: modules/kernel/drivers/led.ko: FAILED \
-         sha256sum: WARNING: 1 of 4 computed checksums did NOT match\n",
+         sha256sum: WARNING: 1 of 3 computed checksums did NOT match\n",
     );
     // And is not used again: without one, a module is packed on the way.
     assert!(!lab.project.path(frame.trim()).exists());
@@ -229,7 +230,7 @@ fn one_part_alone() {
 
     assert_text(
         &lab.deploy(&["--kernel-only"]).ok().stdout,
-        "board  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+        "board  runs 6.12.0-fake ([ID]), the default now; 4 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
     );
     let (kernel, same, tree) = parts(board);
     assert_eq!((&same, &tree), (&led, &dtb));
@@ -237,7 +238,7 @@ fn one_part_alone() {
 
     assert_text(
         &lab.deploy(&["--dtb-only"]).ok().stdout,
-        "board  runs 6.12.0-fake ([ID]), the default now; 5 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
+        "board  runs 6.12.0-fake ([ID]), the default now; 4 files, [SIZE] ([SIZE] on the wire), [TIME] s\n",
     );
     let (third, same, tree) = parts(board);
     assert_eq!((third, same), (kernel, led));
@@ -252,6 +253,18 @@ fn one_part_alone() {
              caused by: a part of a kernel fits only the rest of it\n\n\
              hint: deploy the whole kernel: without `--kernel-only`, `--modules-only`, `--dtb-only`\n",
     );
+}
+
+#[test]
+fn a_configuration_that_is_the_same_is_not_sent() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let config = |id: &str| std::fs::metadata(board.path(&format!("lib/modules/.bimg/{id}/config"))).unwrap();
+    let one = lab.deploy_edited("one");
+    let two = lab.deploy_edited("two");
+    assert_eq!(config(&one).ino(), config(&two).ino());
+    lab.deploy(&["--set", "CONFIG_FAST=y"]).ok();
+    assert_ne!(config(&two).ino(), config(&board.running()).ino());
 }
 
 #[test]

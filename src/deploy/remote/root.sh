@@ -21,6 +21,8 @@ if [ -n "$4" ]; then
 		die "cannot take away what differs from $4"
 	# What an earlier attempt brought of a file that is linked now.
 	while IFS= read -r path; do rm -f "./$path"; done <.halves || die "cannot put halves away in $dir/sent"
+	# The configuration, unless it is another.
+	[ -e config ] || ln "${4%/*}/config" "$new/" || die "cannot link the configuration of $4"
 	cp -al "$dir/sent/." "$new/" || die "cannot put the deployment together"
 fi
 cd "$new" || die "cannot enter $new"
