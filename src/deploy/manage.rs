@@ -69,7 +69,8 @@ pub fn rows(facts: &Facts, slots: &dyn Slots) -> Vec<Row> {
     rows
 }
 
-/// The last kernel that worked, other than the default: where a rollback goes. `None`: the image's.
+/// The last kernel that worked, and has failed no trial since, other than the default: where a rollback goes. `None`: the
+/// image's.
 pub fn last_known_good(facts: &Facts, slots: &dyn Slots) -> Option<String> {
     // Below the image's own kernel there is nothing.
     let default = facts.slots(slots).unwrap_or_default().default?.to_string();
@@ -79,7 +80,7 @@ pub fn last_known_good(facts: &Facts, slots: &dyn Slots) -> Option<String> {
     facts
         .deployments
         .iter()
-        .filter(|(id, it)| **id != default && !it.boot_missing)
+        .filter(|(id, it)| **id != default && !it.boot_missing && !it.log)
         .filter_map(|(id, it)| Some((it.good?, id)))
         .map(|(rank, id)| (rank, Some(id.clone())))
         .chain(facts.image_good.map(|rank| (rank, None)))

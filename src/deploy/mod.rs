@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use self::facts::Facts;
-use self::payload::{Parts, Payload, Reading, Recipe};
+use self::payload::{Entry, Parts, Payload, Reading, Recipe};
 use self::remote::{Reach, Remote};
 use self::transfer::{Delta, Transfer};
 use self::trial::Trial;
@@ -224,6 +224,7 @@ impl One<'_> {
         let in_use =
             |id: &str| facts.running() == Some(id) || default.as_ref().is_some_and(|it| it.as_str() == id);
         if is_default && facts.running() == Some(&id) {
+            self.warn_of_touched(&payload, &facts);
             return Ok(self.deployed(&payload, Outcome::Unchanged, &Delta::default(), 0));
         }
         let good_boot = facts.deployments.get(&id).and_then(|it| it.good_boot.as_ref());
@@ -235,17 +236,20 @@ impl One<'_> {
         }
         // Beside a whole deployment it is what was not removed in time: no reason to remove both.
         let whole = |id: &str| facts.deployments.get(id).is_some_and(|it| !it.boot_missing);
+        // Old ones are here as well when the last deploys failed, or started nothing.
+        let old = self.old(&facts, &id);
         let stale: Vec<&str> = facts
             .leftovers
             .iter()
             .map(String::as_str)
             .filter(|left| *left != id && !in_use(left) && !whole(left))
+            .chain(old.iter().map(String::as_str))
             .collect();
         let unused = facts.unused_kernels.iter().any(|kernel| kernel != payload.kernel.as_str());
         let left = unused || !stale.is_empty();
         if left && !self.job.dry_run {
             self.phase.set(TRANSFER);
-            let what = "remove what interrupted deploys left";
+            let what = "remove old deployments and what interrupted ones left";
             manage::clear(&remote, what, payload.kernel.as_str(), &stale)?;
             // There is more room now.
             facts = remote.look(self.reach.slots, &self.images(), true)?;
@@ -266,7 +270,7 @@ impl One<'_> {
         if !there {
             if left && self.job.dry_run {
                 self.progress.note(&format!(
-                    "{}: what interrupted deploys left goes before the room is checked",
+                    "{}: old deployments, and what interrupted ones left, go before the room is checked",
                     self.place.host
                 ));
             } else {
@@ -373,17 +377,39 @@ impl One<'_> {
         }
     }
 
+    /// What runs cannot be replaced: somebody's own modules in it stay.
+    fn warn_of_touched(&self, payload: &Payload, facts: &Facts) {
+        let differs = |it: &Entry| facts.base.files.get(&it.path) != Some(&it.sha256);
+        let modules = payload.entries.iter().filter_map(|it| Some((it.path.strip_prefix("modules/")?, it)));
+        let touched: Vec<&str> = modules.filter(|(_, it)| differs(it)).map(|(path, _)| path).collect();
+        if let Some(first) = touched.first() {
+            let more =
+                if touched.len() == 1 { String::new() } else { format!(" and {} more", touched.len() - 1) };
+            self.progress.warn(&format!(
+                "{}: `{first}`{more} of the running deployment {} was changed on the board; \
+                 `bimg target rollback` and another deploy bring back what was built",
+                self.place.host, payload.id
+            ));
+        }
+    }
+
+    /// Deployments beyond those that stay, besides `id`; they are told of.
+    fn old(&self, facts: &Facts, id: &str) -> Vec<String> {
+        let mut old = manage::superfluous(facts, self.reach.slots, self.job.board.deploy.keep);
+        old.retain(|old| old != id);
+        if !old.is_empty() && !self.job.dry_run {
+            self.progress.note(&format!("{}: removing old deployments: {}", self.place.host, old.join(", ")));
+        }
+        old
+    }
+
     /// Old deployments go once the new one is the default. Failing at that fails nothing else.
     fn prune(&self, remote: &Remote, id: &str) {
         let prune = || -> Result<()> {
             let facts = remote.look(self.reach.slots, &[], false)?;
-            let old = manage::superfluous(&facts, self.reach.slots, self.job.board.deploy.keep);
-            let old: Vec<&str> = old.iter().map(String::as_str).filter(|old| *old != id).collect();
-            if old.is_empty() {
-                return Ok(());
-            }
-            self.progress.note(&format!("{}: removing old deployments: {}", self.place.host, old.join(", ")));
-            manage::clear(remote, "remove old deployments", "", &old)
+            let old = self.old(&facts, id);
+            let old: Vec<&str> = old.iter().map(String::as_str).collect();
+            if old.is_empty() { Ok(()) } else { manage::clear(remote, "remove old deployments", "", &old) }
         };
         if let Err(error) = prune() {
             self.progress.warn(&format!("old deployments stay: {}", error.one_line()));

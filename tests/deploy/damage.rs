@@ -75,6 +75,25 @@ fn a_running_kernel_that_cannot_tell_its_files() {
 }
 
 #[test]
+fn a_module_of_the_running_deployment_that_somebody_changed() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let id = lab.deploy_edited("one");
+    let module = format!("lib/modules/.bimg/{id}/modules/kernel/drivers/led.ko");
+    let whole = board.digests(&[&module]);
+    assert!(!lab.deploy(&[]).ok().stderr.contains("warning"));
+    board.write(&module, "copied there by hand");
+    let outcome = lab.deploy(&[]).ok();
+    assert_text(&outcome.stdout, "board  runs 6.12.0-fake ([ID]) already\n");
+    let said = "warning: board: `kernel/drivers/led.ko` of the running deployment [ID] was changed on the board; \
+                `bimg target rollback` and another deploy bring back what was built\n";
+    assert!(outcome.stderr.contains(said), "{outcome:?}");
+    lab.target(&["rollback"]).ok();
+    lab.deploy(&[]).ok();
+    assert_eq!((board.running(), board.digests(&[&module])), (id, whole));
+}
+
+#[test]
 fn links_among_the_modules_of_the_base() {
     let lab = Lab::new();
     let board = lab.board();

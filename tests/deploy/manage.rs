@@ -141,6 +141,28 @@ fn old_ones_are_pruned() {
 }
 
 #[test]
+fn those_that_fail_do_not_pile_up() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let good = lab.deploy_edited("good");
+    board.trials(Fate::Hangs);
+    for word in ["one", "two", "three", "four"] {
+        lab.edit_module(word);
+        assert_eq!(lab.deploy(&[]).status, Some(4));
+    }
+    // As many as stay, and the last one.
+    assert_eq!(board.deployments().len(), 4);
+    assert!(board.deployments().contains(&good));
+    // Those that nobody started as well.
+    for word in ["five", "six"] {
+        lab.edit_module(word);
+        let outcome = lab.deploy(&["--no-reboot"]).ok();
+        assert!(outcome.stderr.contains("board: removing old deployments: [ID]\n"), "{outcome:?}");
+    }
+    assert_eq!((board.deployments().len(), board.running()), (4, good));
+}
+
+#[test]
 fn the_one_before_a_new_one_is_what_ran_then() {
     let lab = Lab::new();
     let board = lab.board();
@@ -166,6 +188,19 @@ fn the_one_before_a_new_one_is_what_ran_then() {
         lab.target(&["remove", &id]).ok();
     }
     assert_eq!(board.names("lib/modules/.bimg"), [] as [&str; 0]);
+}
+
+#[test]
+fn no_rollback_leads_to_one_that_failed_since() {
+    let lab = Lab::new();
+    let board = lab.board();
+    let one = lab.deploy_edited("one");
+    let two = lab.deploy_edited("two");
+    lab.deploy_edited("three");
+    // Two was good once. Its guard has sent the board back from another trial, and kept the log.
+    board.write(&format!("lib/modules/.bimg/{two}/log"), "Oops\n");
+    lab.target(&["rollback"]).ok();
+    assert_eq!(board.running(), one);
 }
 
 #[test]
