@@ -37,6 +37,25 @@ pub fn check_build(built: &Built) -> Result<()> {
     Ok(())
 }
 
+/// The board's processor (`uname -m`) against the profile's.
+pub fn check_machine(board: &Board, machine: &str) -> Result<()> {
+    let arch = match machine {
+        "aarch64" => Some(Arch::Arm64),
+        "riscv64" => Some(Arch::Riscv),
+        "x86_64" => Some(Arch::X86_64),
+        machine if machine.starts_with("arm") => Some(Arch::Arm),
+        _ => None,
+    };
+    if arch == Some(board.arch) {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "the board runs on {machine}, and profile `{}` is for {}",
+        board.name, board.arch
+    ))
+    .hint("is this the right host, and the right `--board`?"))
+}
+
 /// The board against the profile.
 pub fn check_board(
     board: &Board,
@@ -44,20 +63,7 @@ pub fn check_board(
     slots: &dyn Slots,
     facts: &Facts,
 ) -> Result<()> {
-    let arch = match facts.machine.as_str() {
-        "aarch64" => Some(Arch::Arm64),
-        "riscv64" => Some(Arch::Riscv),
-        "x86_64" => Some(Arch::X86_64),
-        machine if machine.starts_with("arm") => Some(Arch::Arm),
-        _ => None,
-    };
-    if arch != Some(board.arch) {
-        return Err(Error::new(format!(
-            "the board runs on {}, and profile `{}` is for {}",
-            facts.machine, board.name, board.arch
-        ))
-        .hint("is this the right host, and the right `--board`?"));
-    }
+    check_machine(board, &facts.machine)?;
     if !facts.lacks.is_empty() {
         return Err(Error::new("the board lacks what its side of a deploy is made of")
             .caused_by(format!("it has no `{}`", facts.lacks.join("`, `")))

@@ -1,9 +1,11 @@
-//! One module of a kernel that was built: `make DIR/NAME.ko` in its object directory, stripped as the staged ones are.
+//! One module of a kernel that was built: `make DIR/NAME.ko` in its object directory, stripped and signed as the staged ones are.
 
 use std::path::{Path, PathBuf};
 
+use super::config::Values;
 use super::make::{self, Make};
 use super::run::Runner;
+use super::signing;
 use super::spec::KernelSpec;
 use crate::error::{Error, Result, nearest};
 use crate::exec::Cmd;
@@ -13,16 +15,13 @@ use crate::workdir::Lock;
 
 /// Builds module `name` and leaves it as `TO/NAME.ko`.
 pub fn build_module(spec: &KernelSpec, name: &str, to: &Path, progress: &dyn Progress) -> Result<PathBuf> {
-    // The staged list: that of the object directory is gone after a make of one module.
-    let release = fsx::read_optional(&spec.obj().join("include/config/kernel.release"))?.unwrap_or_default();
-    let order = spec.stage().join("lib/modules").join(release.trim()).join("modules.order");
-    let Some(order) = fsx::read_optional(&order)? else {
+    let Some(staged) = Staged::read(&spec.stage())? else {
         return Err(Error::new(format!("module `{name}` cannot be built alone"))
             .caused_by("there is no finished kernel build with modules")
             .hint("`bimg deploy` once, without `--module`"));
     };
     let _lock = Lock::take(&spec.lock(), progress)?;
-    let goal = find(&order, name)?;
+    let goal = staged.find(name)?;
     let make = Make::new(spec)?;
     fsx::remove_file(&spec.log)?;
     let runner = Runner { log: &spec.log, progress, editable: spec.editable };
@@ -36,6 +35,16 @@ pub fn build_module(spec: &KernelSpec, name: &str, to: &Path, progress: &dyn Pro
         .arg(&stripped)
         .arg(spec.obj().join(&goal))
         .check()?;
+    let values = Values::parse(&fsx::read_to_string(&spec.config())?);
+    if let Some(key) = signing::module_key(&values, &make) {
+        // As scripts/Makefile.modinst does.
+        let sign = Cmd::new(make.obj().join("scripts/sign-file"))
+            .arg(values.get("MODULE_SIG_HASH").trim_matches('"'))
+            .arg(key)
+            .arg(make.obj().join("certs/signing_key.x509"))
+            .arg(&stripped);
+        runner.run(&sign)?;
+    }
     Ok(stripped)
 }
 
@@ -44,29 +53,56 @@ pub fn is_module_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
-/// `drivers/net/dummy.ko`, from a list of modules as `modules_install` writes it: `kernel/drivers/net/dummy.ko`.
-fn find(order: &str, name: &str) -> Result<String> {
-    let stem = |line: &str| {
-        line.rsplit('/')
-            .next()
-            .unwrap_or(line)
-            .rsplit_once('.')
-            .map_or("", |(stem, _)| stem)
-            .replace('-', "_")
-    };
-    let wanted = name.replace('-', "_");
-    let ours = order.lines().filter_map(|line| line.strip_prefix("kernel/"));
-    if let Some(line) = ours.clone().find(|line| stem(line) == wanted) {
-        return Ok(line.to_string());
+/// What the last whole build says of the kernel's modules.
+struct Staged {
+    /// Modules of the kernel's own tree, as `modules_install` lists them: `kernel/drivers/net/dummy.ko`. (The list in the
+    /// object directory is gone after a make of one module.)
+    order: String,
+    /// What is built in, the same way.
+    builtin: String,
+    /// Each module, wherever it is from, and behind a `:` those it needs.
+    dep: String,
+}
+
+impl Staged {
+    fn read(stage: &Path) -> Result<Option<Staged>> {
+        // Of one release, which need not be that of the source any more.
+        let all = stage.join("lib/modules");
+        let Some(release) = fsx::names(&all).unwrap_or_default().pop() else { return Ok(None) };
+        let read = |name: &str| fsx::read_optional(&all.join(&release).join(name));
+        let Some(order) = read("modules.order")? else { return Ok(None) };
+        let [builtin, dep] = [read("modules.builtin")?, read("modules.dep")?].map(Option::unwrap_or_default);
+        Ok(Some(Staged { order, builtin, dep }))
     }
-    let all: Vec<String> = ours.map(stem).collect();
-    let error = Error::usage(format!("this kernel has no module `{name}`"));
-    Err(match nearest(&wanted, all.iter().map(String::as_str)) {
-        Some(near) => error.hint(format!("nearest: `{near}`")),
-        None => {
-            error.hint("it may be built in, or off: `--set CONFIG_X=m` and a whole deploy make it a module")
+
+    /// `drivers/net/dummy.ko`.
+    fn find(&self, name: &str) -> Result<String> {
+        let wanted = name.replace('-', "_");
+        let ours = self.order.lines().filter_map(|line| line.strip_prefix("kernel/"));
+        if let Some(line) = ours.clone().find(|line| stem(line) == wanted) {
+            return Ok(line.to_string());
         }
-    })
+        let set = "`--set CONFIG_X=m` and a whole deploy make it a module";
+        if self.builtin.lines().any(|line| stem(line) == wanted) {
+            return Err(Error::usage(format!("`{name}` is built into this kernel")).hint(set));
+        }
+        if self.dep.lines().filter_map(|line| line.split_once(':')).any(|(path, _)| stem(path) == wanted) {
+            return Err(Error::usage(format!("module `{name}` is not of the kernel's own tree"))
+                .hint("a deploy without `--module` brings it: what has changed is built and sent"));
+        }
+        let all: Vec<String> = ours.map(stem).collect();
+        let error = Error::usage(format!("this kernel has no module `{name}`"));
+        Err(match nearest(&wanted, all.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("nearest: `{near}`")),
+            None => error.hint(format!("it may be off: {set}")),
+        })
+    }
+}
+
+/// `snd_pcm`, of `sound/snd-pcm.ko.xz`.
+fn stem(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split_once(".ko").map_or("", |(stem, _)| stem).replace('-', "_")
 }
 
 #[cfg(test)]
@@ -75,13 +111,31 @@ mod tests {
 
     #[test]
     fn a_module_is_found_as_kbuild_lists_it() {
-        let order = "kernel/drivers/net/dummy.ko\nkernel/drivers/block/loop.ko\nkernel/sound/snd-pcm.ko\nupdates/hello.ko\n";
-        assert_eq!(find(order, "dummy").unwrap(), "drivers/net/dummy.ko");
-        assert_eq!(find(order, "snd_pcm").unwrap(), "sound/snd-pcm.ko");
-        assert!(find(order, "hello").is_err());
+        let order = "kernel/drivers/net/dummy.ko\nkernel/drivers/block/loop.ko\nkernel/sound/snd-pcm.ko\n";
+        let staged = Staged {
+            order: order.to_string(),
+            builtin: "kernel/drivers/block/nbd.ko\n".to_string(),
+            dep: "updates/hello.ko.xz:\nkernel/drivers/net/dummy.ko:\n".to_string(),
+        };
+        let find = |name: &str| staged.find(name);
+        assert_eq!(find("dummy").unwrap(), "drivers/net/dummy.ko");
+        assert_eq!(find("snd_pcm").unwrap(), "sound/snd-pcm.ko");
+        let refused = |name: &str| find(name).unwrap_err().to_string();
+        assert_eq!(refused("dumy"), "this kernel has no module `dumy`\n\nhint: nearest: `dummy`");
         assert_eq!(
-            find(order, "dumy").unwrap_err().to_string(),
-            "this kernel has no module `dumy`\n\nhint: nearest: `dummy`"
+            refused("virtio_gpu"),
+            "this kernel has no module `virtio_gpu`\n\n\
+             hint: it may be off: `--set CONFIG_X=m` and a whole deploy make it a module"
+        );
+        assert_eq!(
+            refused("nbd"),
+            "`nbd` is built into this kernel\n\n\
+             hint: `--set CONFIG_X=m` and a whole deploy make it a module"
+        );
+        assert_eq!(
+            refused("hello"),
+            "module `hello` is not of the kernel's own tree\n\n\
+             hint: a deploy without `--module` brings it: what has changed is built and sent"
         );
     }
 }

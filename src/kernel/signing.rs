@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::config::{self, Values};
+use super::make::Make;
 use super::spec::KernelSpec;
 
 /// Options that name a file with a key or certificates.
@@ -30,6 +31,20 @@ pub fn files(spec: &KernelSpec) -> Vec<(String, PathBuf)> {
         .map(|request| (request.symbol, PathBuf::from(request.value.trim_matches('"'))))
         .filter(|(_, path)| path.is_absolute())
         .collect()
+}
+
+/// The key that `modules_install` signs every module with, if it does: a file, or a token (`pkcs11:`).
+pub fn module_key(values: &Values, make: &Make) -> Option<PathBuf> {
+    if !values.is_y("MODULE_SIG_ALL") {
+        return None;
+    }
+    let key = values.get("MODULE_SIG_KEY").trim_matches('"');
+    if key.starts_with("pkcs11:") {
+        return Some(PathBuf::from(key));
+    }
+    // What kbuild made lies in the object directory, what somebody put there in the source.
+    let ours = make.obj().join(key);
+    Some(if ours.exists() { ours } else { make.source().join(key) })
 }
 
 #[cfg(test)]

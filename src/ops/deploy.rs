@@ -1,9 +1,9 @@
 //! `bimg deploy`: a build, and the boards that get it.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::deploy::fleet::{self, Fate, Pace};
 use crate::deploy::module::{self, Reloaded};
 use crate::deploy::payload::{Parts, Reading};
 use crate::deploy::remote::{Reach, Remote};
-use crate::deploy::{self, Deployed, Job, Outcome, Place};
+use crate::deploy::{self, Deployed, Held, Job, Outcome, Place, gate};
 use crate::error::{Error, Result};
 use crate::exec::Cmd;
 use crate::kernel;
@@ -290,11 +290,17 @@ pub fn deploy_module(
     let boot_partition = boot_partition(board)?;
     let _lock = build.workdir.lock(progress)?;
     // The key exchange of a slow board takes as long as a small compile: both at once.
-    let connect = |place: &Place| -> Result<(Remote, String)> {
+    let by = whoami();
+    let connect = |place: &Place| -> Result<(Remote, Held, String)> {
         deploy::with_slots(board, |slots| {
             let remote = Reach { host: &place.host, ssh: &options.ssh, slots, boot_partition }.open()?;
-            let release = remote.run("ask what it runs", "uname -r\n", &[])?.trim().to_string();
-            Ok((remote, release))
+            let held = deploy::lock(&remote, &by)?;
+            let words = remote.run("ask what it runs", "uname -r\nuname -m\n", &[])?;
+            let (release, machine) = words.trim().split_once('\n').unwrap_or((words.trim(), ""));
+            gate::check_machine(board, machine)
+                .map_err(|error| error.context(format!("{}: cannot reload the module", place.host)))?;
+            let release = release.to_string();
+            Ok((remote, held, release))
         })
     };
     std::thread::scope(|scope| {
@@ -306,19 +312,20 @@ pub fn deploy_module(
             .map(|connection| {
                 let file = file.clone();
                 scope.spawn(move || {
-                    let (remote, release) = connection.join().unwrap_or_else(died)?;
+                    let (remote, _held, release) = joined(connection)?;
                     module::reload(&remote, &file, name, &release)
                 })
             })
             .collect();
-        let results = reloads.into_iter().map(|reload| Some(reload.join().unwrap_or_else(died)));
+        let results = reloads.into_iter().map(|reload| Some(joined(reload)));
         let fates = options.places.iter().cloned().zip(results);
         Ok(Report { fates: fates.map(|(place, result)| Fate { place, result }).collect() })
     })
 }
 
-fn died<T>(_: Box<dyn Any + Send>) -> Result<T> {
-    Err(Error::new("the thread of a board died"))
+/// What a thread came to.
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(Error::new("the thread of a board died")))
 }
 
 fn build_module(build: &BuildOptions, name: &str, progress: &dyn Progress) -> Result<PathBuf> {

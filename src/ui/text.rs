@@ -46,6 +46,7 @@ impl Paint {
 
 /// An error as a user sees it, without the last line end.
 pub fn error(error: &Error, paint: Paint) -> String {
+    // What a board or a tool said is in it.
     let story = clean_lines(&error.to_string());
     let label = paint.bad("error:");
     match story.split_once("\n\nhint: ") {

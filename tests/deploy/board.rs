@@ -57,7 +57,7 @@ const FAKES: &[(&str, &str)] = &[
     ("dmesg", "cat /dev/kmsg"),
     (
         "insmod",
-        "name=${1##*/}\nname=${name%.ko}\nif [ -e \"/var/insmod-fails\" ]; then echo \"insmod: can't insert '$1': unknown symbol in module\" >&2; exit 1; fi\nmkdir -p \"/sys/module/$name/holders\"\necho live >\"/sys/module/$name/initstate\"\ncp \"$1\" \"/var/loaded-$name\"\necho \"[    9.000000] $name: loaded\" >>/dev/kmsg",
+        "name=${1##*/}\nname=${name%.ko}\nif [ -e \"/var/insmod-fails\" ]; then echo \"insmod: can't insert '$1': unknown symbol in module\" >&2; exit 1; fi\nmkdir -p \"/sys/module/$name/holders\"\necho live >\"/sys/module/$name/initstate\"\ncp \"$1\" \"/var/loaded-$name\"\necho \"$*\" >>/var/insmods\necho \"[    9.000000] $name: loaded\" >>/dev/kmsg",
     ),
     (
         "rmmod",
@@ -65,7 +65,7 @@ const FAKES: &[(&str, &str)] = &[
     ),
     (
         "modprobe",
-        "mkdir -p \"/sys/module/$1/holders\"\necho live >\"/sys/module/$1/initstate\"\necho \"[    9.500000] $1: probed\" >>/dev/kmsg",
+        "[ \"$1\" != -c ] || exit 1\nmkdir -p \"/sys/module/$1/holders\"\necho live >\"/sys/module/$1/initstate\"\necho \"[    9.500000] $1: probed\" >>/dev/kmsg",
     ),
 ];
 
