@@ -252,7 +252,7 @@ impl One<'_> {
             let what = "remove old deployments and what interrupted ones left";
             manage::clear(&remote, what, payload.kernel.as_str(), &stale)?;
             // There is more room now.
-            facts = remote.look(self.reach.slots, &self.images(), true)?;
+            facts = self.look_again(&remote, facts)?;
             gate::check_board(self.job.board, dtbs, self.reach.slots, &facts)?;
         }
         let mut wire = 0;
@@ -263,7 +263,7 @@ impl One<'_> {
         if facts.deployments.contains_key(&id) && !delta.root_done && !self.job.dry_run {
             self.phase.set(TRANSFER);
             manage::clear(&remote, "remove what is damaged", payload.kernel.as_str(), &[&id])?;
-            facts = remote.look(self.reach.slots, &self.images(), true)?;
+            facts = self.look_again(&remote, facts)?;
             delta = compare(&facts)?;
         }
         let there = delta.boot_done && delta.root_done;
@@ -309,6 +309,11 @@ impl One<'_> {
         let files = self.reach.slots.files(&self.job.input, &dirs, "").unwrap_or_default();
         let names = files.iter().filter_map(|file| payload::boot_path(file.path.as_str(), &dirs).ok());
         names.filter_map(|name| Some((name.split_once('/')?.1.to_string(), name))).collect()
+    }
+
+    /// After something was removed. The files of what runs are not read once more.
+    fn look_again(&self, remote: &Remote, before: Facts) -> Result<Facts> {
+        Ok(Facts { base: before.base, ..remote.look(self.reach.slots, &[], false)? })
     }
 
     /// A part alone fits only the kernel that runs.

@@ -300,6 +300,19 @@ fn what_interrupted_deploys_left_is_removed() {
 }
 
 #[test]
+fn what_is_removed_has_the_modules_read_once_still() {
+    let lab = Lab::new();
+    let board = lab.board();
+    board.dash();
+    board.program("xargs", "echo \"$*\" >>/var/xargs\nexec busybox xargs \"$@\"");
+    board.write("boot/bimg/00000000bbbb/file", "half");
+    lab.edit_module("first");
+    lab.deploy(&["--no-reboot"]).ok();
+    assert!(!board.path("boot/bimg/00000000bbbb").exists());
+    assert_eq!(board.read("var/xargs").matches("sha256sum").count(), 1);
+}
+
+#[test]
 fn who_comes_next_finds_the_board_free() {
     let lab = Lab::new();
     lab.edit_module("first");
