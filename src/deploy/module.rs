@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::remote::Remote;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::fsx;
 use crate::image::kernel;
 
@@ -51,15 +51,23 @@ pub fn reload(remote: &Remote, path: &Path, name: &str, release: &str) -> Result
             .hint("deploy the kernel of this build first"));
     }
     let name = name.replace('-', "_");
-    let depends = String::from_utf8_lossy(kernel::modinfo(&bytes, "depends").next().unwrap_or_default());
+    let needs = needs(&bytes);
     let mut args = vec![name.as_str()];
-    args.extend(depends.split(',').filter(|name| check_name(name).is_ok()));
+    args.extend(needs.iter().map(String::as_str));
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let packed = encoder
         .write_all(&bytes)
         .and_then(|()| encoder.finish())
         .map_err(|cause| Error::new("cannot pack the module").caused_by(cause))?;
-    let text = remote.send("reload the module", include_str!("remote/module.sh"), &args, &packed)?;
+    let script = include_str!("remote/module.sh");
+    let text = remote.send("reload the module", script, &args, &packed).map_err(|error| {
+        if error.exit() != Exit::Unreachable {
+            return error;
+        }
+        error.hint(format!(
+            "`{name}` may have crashed the kernel, or be what the connection needs: a reset boots what the board booted before"
+        ))
+    })?;
     let lines = |key: &str| {
         text.lines().filter_map(|line| line.strip_prefix(key).map(str::to_string)).collect::<Vec<_>>()
     };
@@ -74,4 +82,31 @@ pub fn reload(remote: &Remote, path: &Path, name: &str, release: &str) -> Result
         dmesg: lines("dmesg "),
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// Modules that one wants loaded before itself: those whose symbols it takes, and others (`MODULE_SOFTDEP`).
+fn needs(module: &[u8]) -> Vec<String> {
+    let texts = |key| kernel::modinfo(module, key).map(String::from_utf8_lossy);
+    let mut names: Vec<String> =
+        texts("depends").flat_map(|text| text.split(',').map(str::to_string).collect::<Vec<_>>()).collect();
+    for text in texts("softdep") {
+        let before =
+            text.split_once("pre:").map_or("", |(_, rest)| rest.split("post:").next().unwrap_or(rest));
+        names.extend(before.split_whitespace().map(str::to_string));
+    }
+    names.retain(|name| check_name(name).is_ok());
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_module_wants_before_itself() {
+        let module =
+            b"\x7FELF\0depends=gpio,snd-pcm\0softdep=post: late\0softdep=pre: crc32c aes post: later\0x";
+        assert_eq!(needs(module), ["gpio", "snd-pcm", "crc32c", "aes"]);
+        assert_eq!(needs(b"\0depends=\0"), [] as [&str; 0]);
+    }
 }

@@ -75,7 +75,8 @@ fn refusals() {
         &lab.deploy(&["--module", "led"]),
         1,
         "error: board: cannot reload the module\n  \
-         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n",
+         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n\n\
+         hint: a process, a mount or another driver uses it, or it has no exit function\n",
     );
     board.write("proc/fake-r", "6.11.0\n");
     assert_refused(
@@ -110,7 +111,8 @@ fn refusals() {
         &lab.deploy(&["--module", "led"]),
         1,
         "error: board: cannot reload the module\n  \
-         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n",
+         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n\n\
+         hint: a process, a mount or another driver uses it, or it has no exit function\n",
     );
 }
 
@@ -151,6 +153,7 @@ fn what_uses_it_comes_back_as_it_was() {
 fn it_gets_the_parameters_that_the_board_has_for_it() {
     let lab = Lab::new();
     let board = lab.board();
+    board.dash();
     board.write(
         "etc/modprobe.d/acme.conf",
         "options ledger x=1\noptions\tled speed=9 name=\"a b\"\n# options led y=1\n",
@@ -178,7 +181,8 @@ fn modules_that_do_not_come_back() {
         &lab.deploy(&["--module", "led"]),
         1,
         "error: board: cannot reload the module\n  \
-         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n",
+         caused by: led cannot be unloaded: rmmod: can't unload module 'led': Resource temporarily unavailable\n\n\
+         hint: a process, a mount or another driver uses it, or it has no exit function\n",
     );
     fs::remove_file(board.path("var/busy-led")).unwrap();
 
@@ -283,6 +287,23 @@ fn what_the_kernel_says_repaints_no_terminal() {
     assert_text(
         &lab.deploy(&["--module", "led"]).ok().stdout,
         "board  led reloaded in [TIME] s; until the next boot\n  [ 9.1] led: ACME\n",
+    );
+}
+
+#[test]
+fn one_that_takes_the_board_along() {
+    let lab = Lab::new();
+    let board = lab.board();
+    board.program("insmod", ": >/var/here\nuntil [ -e /var/go ]; do sleep 0.05; done");
+    let live = lab.live(&["deploy", "--board", "acme", "--host", "board", "--module", "led"]);
+    eventually("an insmod", || board.path("var/here").exists());
+    board.reset();
+    let (status, stderr) = live.end();
+    assert_eq!(status, Some(5));
+    assert_text(
+        &stderr[stderr.find("error: ").unwrap()..],
+        "error: the connection to board broke\n\n\
+         hint: `led` may have crashed the kernel, or be what the connection needs: a reset boots what the board booted before\n",
     );
 }
 

@@ -38,7 +38,7 @@ unload() {
 		unload "${holder##*/}"
 	done
 	[ -e "/sys/module/$1/initstate" ] || return 0
-	rmmod "$1" 2>"$run/error" || fail "$1" "$1 cannot be unloaded: $(why)"
+	rmmod "$1" 2>"$run/error" || fail "$1" "$1 cannot be unloaded: $(why)" "a process, a mount or another driver uses it, or it has no exit function"
 	[ "$1" = "$name" ] || order="$1 $order"
 }
 reload() {
@@ -49,14 +49,15 @@ reload() {
 		}
 	done
 }
-# Ends with $2, after everything is loaded again that was. $1 is the module that failed.
+# Ends with $2, and perhaps hint $3, after everything is loaded again that was. $1 is the module that failed.
 fail() {
 	if stuck "$1"; then
 		said | grep -a -e BUG: -e Oops -e 'Unable to handle' | head -n 1 >&2
 		die "$2" "it crashed, and the kernel cannot get rid of it: only a reboot helps"
 	fi
 	reload
-	die "$2" "${lost:+no longer loaded:$lost; a reboot loads what the board has}"
+	[ -z "$lost" ] || die "$2" "no longer loaded:$lost; a reboot loads what the board has"
+	die "$2" "${3-}"
 }
 # What the kernel said from the mark on, which may be its first line.
 since() { sed -n "/${mark##* }/,\$p" | sed 1d; }
