@@ -77,6 +77,8 @@ pub struct Deployment {
     pub by: String,
     /// Bytes.
     pub size: u64,
+    /// `uname -r` of the image's own kernel there.
+    pub image: String,
     /// Its place among those that were confirmed; the largest is the latest.
     pub good: Option<u64>,
     /// Boot in which it was confirmed.
@@ -101,6 +103,14 @@ impl Facts {
     /// The deployment that runs; `None` for the kernel that came with the image.
     pub fn running(&self) -> Option<&str> {
         self.word("bimg_deploy")
+    }
+
+    /// `uname -r` of the kernel that came with the image, if that was ever seen to run.
+    pub fn image_release(&self) -> Option<&str> {
+        if self.running().is_none() {
+            return Some(&self.release);
+        }
+        self.deployments.values().map(|it| it.image.as_str()).find(|release| !release.is_empty())
     }
 
     /// Seconds that the trial has which is going on: it runs, and nobody has confirmed it.
@@ -222,6 +232,7 @@ impl Deployment {
                     "board" => self.board = value,
                     "since" => self.since = value,
                     "by" => self.by = value,
+                    "image" => self.image = value,
                     "size" => self.size = value.parse().unwrap_or(0),
                     // A newer bimg may say more.
                     _ => {}

@@ -56,7 +56,7 @@ pub fn rows(facts: &Facts, slots: &dyn Slots) -> Vec<Row> {
         0,
         Row {
             id: "image".to_string(),
-            release: running.is_none().then(|| facts.release.clone()),
+            release: facts.image_release().map(str::to_string),
             since: None,
             size: None,
             default: state.default.is_none(),

@@ -287,7 +287,7 @@ impl One<'_> {
                 payload: &payload,
                 delta: &delta,
                 facts: &facts,
-                info: self.info(&payload),
+                info: self.info(&payload, &facts),
                 task: format!("{}: sending", self.place.host),
             };
             wire = transfer.run(self.progress)?;
@@ -358,14 +358,15 @@ impl One<'_> {
         }
     }
 
-    fn info(&self, payload: &Payload) -> String {
+    fn info(&self, payload: &Payload, facts: &Facts) -> String {
         format!(
-            "release={}\nboard={}\nsince={}\nby={}\nsize={}\n",
+            "release={}\nboard={}\nsince={}\nby={}\nsize={}\nimage={}\n",
             payload.release,
             self.job.board.name,
             self.job.now,
             self.job.by,
-            payload.size()
+            payload.size(),
+            facts.image_release().unwrap_or_default()
         )
     }
 

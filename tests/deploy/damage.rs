@@ -19,7 +19,7 @@ fn notes_that_say_nothing() {
         assert_text(
             &lab.target(&["list"]).ok().stdout,
             "id            release                  since                     size  state\n\
-             image         -                        -                            -  good\n\
+             image         6.12.0-fake              -                            -  good\n\
              [ID]  -                        -                          0 B  never tried\n\
              [ID]  6.12.0-fake              [DATE] [SIZE]  running, default\n",
         );

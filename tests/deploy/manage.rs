@@ -42,7 +42,7 @@ fn kernels_come_and_go() {
     assert_text(
         &named(lab.target(&["list"]).ok().stdout),
         "id            release                  since                     size  state\n\
-         image         -                        -                            -  good\n\
+         image         6.12.0-fake              -                            -  good\n\
          [ID]  6.12.0-fake              [DATE] [SIZE]  good\n\
          [ID]  6.12.0-fake              [DATE] [SIZE]  running, default\n\
          [ID]  6.12.0-fake              [DATE] [SIZE]  never tried\n",
@@ -236,7 +236,7 @@ fn a_trial_that_goes_on() {
     assert_text(
         &lab.target(&["list"]).ok().stdout,
         "id            release                  since                     size  state\n\
-         image         -                        -                            -  default\n\
+         image         6.12.0-fake              -                            -  default\n\
          [ID]  6.12.0-fake              [DATE] [SIZE]  running, trial\n",
     );
     // Another kernel has to wait.
