@@ -164,7 +164,9 @@ impl Cmd {
             return Err(self.start_error(&Errno::NOENT.into()));
         }
         // A session is a group as well; whoever leads one already cannot begin it.
-        let child = command.spawn().map_err(|cause| self.start_error(&cause))?;
+        let child = command.spawn().map_err(|cause| {
+            if self.terminal { self.start_error(&cause) } else { Cmd::new("setsid").start_error(&cause) }
+        })?;
         let group = Group { child, reaped: false };
         group.pid().into_iter().for_each(interrupt::guard);
         Ok(group)

@@ -110,7 +110,8 @@ impl Facts {
         if self.running().is_none() {
             return Some(&self.release);
         }
-        self.deployments.values().map(|it| it.image.as_str()).find(|release| !release.is_empty())
+        let known = self.deployments.values().filter(|it| !it.image.is_empty());
+        known.max_by_key(|it| &it.since).map(|it| it.image.as_str())
     }
 
     /// Seconds that the trial has which is going on: it runs, and nobody has confirmed it.

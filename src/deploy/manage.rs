@@ -116,8 +116,7 @@ fn protected(facts: &Facts, slots: &dyn Slots) -> Vec<String> {
 /// Finds a deployment by ID, the start of one, or a release that only one has.
 pub fn find(facts: &Facts, wanted: &str) -> Result<String> {
     if wanted == "image"
-        || (facts.running().is_none()
-            && wanted == facts.release
+        || (facts.image_release() == Some(wanted)
             && !facts.deployments.values().any(|it| it.release == wanted))
     {
         return Ok("image".to_string());

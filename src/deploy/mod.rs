@@ -387,7 +387,9 @@ impl One<'_> {
     fn warn_of_touched(&self, payload: &Payload, facts: &Facts) {
         let differs = |it: &Entry| facts.base.files.get(&it.path) != Some(&it.sha256);
         let modules = payload.entries.iter().filter_map(|it| Some((it.path.strip_prefix("modules/")?, it)));
-        let touched: Vec<&str> = modules.filter(|(_, it)| differs(it)).map(|(path, _)| path).collect();
+        // Lists of modules are made anew by boards that run depmod when they start.
+        let touched: Vec<&str> =
+            modules.filter(|(path, it)| path.contains('/') && differs(it)).map(|(path, _)| path).collect();
         if let Some(first) = touched.first() {
             let more =
                 if touched.len() == 1 { String::new() } else { format!(" and {} more", touched.len() - 1) };

@@ -301,6 +301,11 @@ impl Board {
         format!("boot/{}", line.rsplit_once('/').unwrap().0)
     }
 
+    /// Where scripts keep what is of this boot.
+    pub fn run(&self) -> String {
+        format!("run/bimg/{}", self.read("proc/sys/kernel/random/boot_id").trim())
+    }
+
     /// Names below a directory.
     pub fn names(&self, below: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(below)) else { return Vec::new() };

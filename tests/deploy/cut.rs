@@ -75,7 +75,7 @@ fn what_still_writes_there_is_waited_for() {
     assert_eq!(live.end().0, Some(5));
     board.wire().set(Fault::None);
     let live = lab.live(&["deploy", "--board", "acme", "--host", "board"]);
-    eventually("the next deploy's turn", || board.path("run/bimg/lock/since").exists());
+    eventually("the next deploy's turn", || board.path(&(board.run() + "/lock/since")).exists());
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(board.boots(), 1);
     std::fs::remove_file(board.path("var/hold")).unwrap();
@@ -84,7 +84,7 @@ fn what_still_writes_there_is_waited_for() {
     let id = board.running();
     assert_eq!((board.deployments(), board.names("lib/modules/.bimg")), (vec![id.clone()], vec![id.clone()]));
     assert!(!board.path(&format!("lib/modules/.bimg/{id}/new")).exists());
-    assert_eq!(board.names("run/bimg/writers"), [] as [&str; 0]);
+    assert_eq!(board.names(&(board.run() + "/writers")), [] as [&str; 0]);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_cable_that_is_pulled_tells_nobody() {
     lab.edit_kernel("new");
     board.wire().set(Fault::Stall(60_000));
     let live = lab.live(&["deploy", "--board", "acme", "--host", "board", "--no-reboot"]);
-    eventually("a stall", || board.wire().struck() && !board.names("run/bimg/writers").is_empty());
+    eventually("a stall", || board.wire().struck() && !board.names(&(board.run() + "/writers")).is_empty());
     board.wire().pull();
     board.wire().set(Fault::None);
     live.signal(Signal::KILL);

@@ -94,6 +94,15 @@ fn a_module_of_the_running_deployment_that_somebody_changed() {
 }
 
 #[test]
+fn a_configuration_that_somebody_removed() {
+    let lab = Lab::new();
+    let one = lab.deploy_edited("one");
+    std::fs::remove_file(lab.board().path(&format!("lib/modules/.bimg/{one}/config"))).unwrap();
+    let two = lab.deploy_edited("two");
+    assert!(lab.board().path(&format!("lib/modules/.bimg/{two}/config")).is_file());
+}
+
+#[test]
 fn links_among_the_modules_of_the_base() {
     let lab = Lab::new();
     let board = lab.board();

@@ -58,7 +58,7 @@ fn refusals() {
         &lab.deploy(&["--module", "led"]),
         1,
         "error: board: cannot reload the module\n  \
-         caused by: led cannot be loaded: insmod: can't insert '/run/bimg/new/led.ko': unknown symbol in module\n",
+         caused by: led cannot be loaded: insmod: can't insert 'new/led.ko': unknown symbol in module\n",
     );
     // It was not loaded before, and is not now.
     assert!(!board.path("sys/module/led").exists());
@@ -97,7 +97,7 @@ fn refusals() {
     );
     board.write("proc/fake-m", "aarch64\n");
     // Who has taken it has yet to say so.
-    fs::create_dir_all(board.path("run/bimg/lock")).unwrap();
+    fs::create_dir_all(board.path(&(board.run() + "/lock"))).unwrap();
     assert_refused(
         &lab.deploy(&["--module", "led"]),
         1,
@@ -105,7 +105,7 @@ fn refusals() {
          caused by: by somebody, since just now\n\n\
          hint: wait until that has ended; the lock goes with its connection\n",
     );
-    fs::remove_dir(board.path("run/bimg/lock")).unwrap();
+    fs::remove_dir(board.path(&(board.run() + "/lock"))).unwrap();
     lab.project.edit("linux/drivers/led.c", "return start();", "return stop();");
     assert_refused(
         &lab.deploy(&["--module", "led"]),
@@ -143,7 +143,7 @@ fn what_uses_it_comes_back_as_it_was() {
     lab.deploy(&["--module", "gpio"]).ok();
     assert!(fs::read(board.path("var/loaded-led")).unwrap() == now);
     // Nor when its successor does not load.
-    board.program("insmod", "case $1 in */new/*) exit 1 ;; esac\ncp \"$1\" /var/back");
+    board.program("insmod", "case $1 in new/*) exit 1 ;; esac\ncp \"$1\" /var/back");
     lab.edit_module("then");
     assert_eq!(lab.deploy(&["--module", "led"]).status, Some(1));
     assert!(fs::read(board.path("var/back")).unwrap() == now);
@@ -160,13 +160,13 @@ fn it_gets_the_parameters_that_the_board_has_for_it() {
     );
     board.write("proc/cmdline", "led.on=1 root=/dev/led.2 ledger.x=2\n");
     lab.deploy(&["--module", "led"]).ok();
-    assert_text(&board.read("var/insmods"), "/run/bimg/new/led.ko speed=9 name=\"a b\" on=1\n");
+    assert_text(&board.read("var/insmods"), "new/led.ko speed=9 name=\"a b\" on=1\n");
     // Where modprobe is not busybox's it knows.
     board.program("modprobe", "echo 'options led from=modprobe'");
     lab.deploy(&["--module", "led"]).ok();
     assert_text(
         &board.read("var/insmods"),
-        "/run/bimg/new/led.ko speed=9 name=\"a b\" on=1\n/run/bimg/new/led.ko from=modprobe\n",
+        "new/led.ko speed=9 name=\"a b\" on=1\nnew/led.ko from=modprobe\n",
     );
 }
 
@@ -196,14 +196,14 @@ fn modules_that_do_not_come_back() {
          caused by: [    9.000000] led: loaded\n\n\
          hint: no longer loaded: blink; a reboot loads what the board has\n",
     );
-    fs::remove_file(board.path("run/bimg/led.ko")).unwrap();
+    fs::remove_file(board.path(&(board.run() + "/led.ko"))).unwrap();
     board.loads(&["led", "blink"]);
     board.write("var/insmod-fails", "");
     assert_refused(
         &lab.deploy(&["--module", "led"]),
         1,
         "error: board: cannot reload the module\n  \
-         caused by: led cannot be loaded: insmod: can't insert '/run/bimg/new/led.ko': unknown symbol in module\n  \
+         caused by: led cannot be loaded: insmod: can't insert 'new/led.ko': unknown symbol in module\n  \
          caused by: [    8.000000] led: unloaded\n\n\
          hint: no longer loaded: led blink; a reboot loads what the board has\n",
     );
@@ -315,6 +315,8 @@ fn on_all_boards_at_once() {
     }
     let live = lab.live(&["deploy", "--board", "acme", "--host", "one", "--host", "two", "--module", "led"]);
     eventually("both", || lab.boards.iter().all(|board| board.path("var/here").exists()));
+    // Whoever comes next waits for it, also when this connection is gone.
+    assert!(lab.boards.iter().all(|board| board.names(&(board.run() + "/writers")).len() == 1));
     lab.boards.iter().for_each(|board| board.write("var/go", ""));
     assert_eq!(live.end().0, Some(0));
 }

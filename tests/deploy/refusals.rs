@@ -517,7 +517,7 @@ fn two_at_once() {
 fn one_that_has_just_taken_the_lock() {
     let lab = changed();
     // It has yet to say who it is.
-    std::fs::create_dir_all(lab.board().path("run/bimg/lock")).unwrap();
+    std::fs::create_dir_all(lab.board().path(&(lab.board().run() + "/lock"))).unwrap();
     assert_refused(
         &lab.deploy(&[]),
         1,

@@ -1,6 +1,7 @@
 //! The scripts that run on boards, judged by others.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::common::Project;
@@ -26,7 +27,7 @@ fn shellcheck_finds_nothing() {
 }
 
 /// `lock.sh` with its board's `/run` and uptime below `dir`, and `before` to make it slow.
-fn lock(dir: &std::path::Path, before: &str) -> Child {
+fn lock(dir: &Path, before: &str) -> Child {
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/remote");
     let read = |name: &str| std::fs::read_to_string(format!("{scripts}/{name}")).unwrap();
     let text = read("prelude.sh") + before + &read("lock.sh");
@@ -37,6 +38,12 @@ fn lock(dir: &std::path::Path, before: &str) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", &text, "bimg", "somebody"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().unwrap()
+}
+
+/// Where its scripts keep what is of this boot.
+fn run(dir: &Path) -> PathBuf {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    dir.join("bimg").join(boot.trim())
 }
 
 /// What it says first.
@@ -54,7 +61,7 @@ fn end(mut child: Child) {
 #[test]
 fn a_lock_that_was_left_goes_to_one() {
     let dir = tempfile::tempdir().unwrap();
-    let left = dir.path().join("bimg/lock");
+    let left = run(dir.path()).join("lock");
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(dir.path().join("uptime"), "100.00 1.00\n").unwrap();
     // Beyond the largest there is.
@@ -62,7 +69,7 @@ fn a_lock_that_was_left_goes_to_one() {
     // Has seen that nobody holds it, and takes its time.
     let slow = "rm() { case $* in *lock) : >\"$run/slow\"; sleep 1 ;; esac; command rm \"$@\"; }\n";
     let mut second = lock(dir.path(), slow);
-    eventually("the slow one", || dir.path().join("bimg/slow").exists());
+    eventually("the slow one", || run(dir.path()).join("slow").exists());
     let mut first = lock(dir.path(), "");
     let mut words = [said(&mut first), said(&mut second)];
     words.sort();
@@ -76,20 +83,19 @@ fn a_lock_that_was_left_goes_to_one() {
 fn a_lock_of_another_boot_holds_nothing() {
     // Where /run is on a disk, and the power was cut.
     let dir = tempfile::tempdir().unwrap();
-    let run = dir.path().join("bimg");
-    std::fs::create_dir_all(run.join("lock")).unwrap();
-    std::fs::create_dir_all(run.join("writers")).unwrap();
+    let old = dir.path().join("bimg/00000000-0000-4000-8000-000000000001");
+    std::fs::create_dir_all(old.join("lock")).unwrap();
+    std::fs::create_dir_all(old.join("writers")).unwrap();
     std::fs::write(dir.path().join("uptime"), "100.00 1.00\n").unwrap();
     #[expect(clippy::disallowed_methods, reason = "a board is not bimg's child")]
     let mut innocent = Command::new("sleep").arg("60").spawn().unwrap();
     let pid = innocent.id().to_string();
-    std::fs::write(run.join("lock/pid"), format!("{pid} 00000000-0000-4000-8000-000000000001\n")).unwrap();
-    std::fs::write(run.join("lock/beat"), "20\n").unwrap();
-    let writer = run.join("writers").join(&pid);
-    std::fs::write(&writer, "00000000-0000-4000-8000-000000000001\n").unwrap();
+    std::fs::write(old.join("lock/pid"), &pid).unwrap();
+    std::fs::write(old.join("lock/beat"), "20\n").unwrap();
+    std::fs::write(old.join("writers").join(&pid), "").unwrap();
     let mut next = lock(dir.path(), "");
     assert_eq!(said(&mut next), "taken");
-    assert!(!writer.exists());
+    assert!(!old.exists());
     assert_eq!(innocent.try_wait().unwrap(), None);
     innocent.kill().unwrap();
     innocent.wait().unwrap();
@@ -103,7 +109,7 @@ fn a_clock_that_jumps_ends_no_deploy() {
     let mut first = lock(dir.path(), "");
     assert_eq!(said(&mut first), "taken");
     // The board has just been told the time; its last sign of life is from 1970.
-    let beat = std::fs::File::open(dir.path().join("bimg/lock/beat")).unwrap();
+    let beat = std::fs::File::open(run(dir.path()).join("lock/beat")).unwrap();
     beat.set_modified(std::time::UNIX_EPOCH).unwrap();
     let mut second = lock(dir.path(), "");
     assert_eq!(said(&mut second), "held");

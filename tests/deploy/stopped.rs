@@ -57,7 +57,7 @@ fn while_it_sends() {
     std::fs::remove_file(board.path("var/hold")).unwrap();
     assert_eq!((board.running().as_str(), board.state().0.as_str()), ("image", "image"));
     // The lock went with the connection.
-    eventually("the end of what ran there", || !board.path("run/bimg/lock").exists());
+    eventually("the end of what ran there", || !board.path(&(board.run() + "/lock")).exists());
     lab.deploy(&[]).ok();
 }
 
@@ -180,7 +180,7 @@ fn while_a_fleet_sends() {
     for board in &lab.boards {
         std::fs::remove_file(board.path("var/hold")).unwrap();
         assert_eq!((board.boots(), board.state().0.as_str()), (1, "image"));
-        eventually("the end of what ran there", || !board.path("run/bimg/lock").exists());
+        eventually("the end of what ran there", || !board.path(&(board.run() + "/lock")).exists());
     }
 }
 

@@ -318,7 +318,7 @@ fn who_comes_next_finds_the_board_free() {
     lab.edit_module("first");
     for _ in 0..5 {
         lab.deploy(&["--no-reboot"]).ok();
-        assert!(!lab.board().path("run/bimg/lock").exists());
+        assert!(!lab.board().path(&(lab.board().run() + "/lock")).exists());
     }
 }
 

@@ -1,8 +1,8 @@
 # Holds the board for one deploy until stdin ends, as it does when the connection is cut. $1 who
 mkdir -p "$run"
 lock=$run/lock
-# Where /run is on a disk, what lies there may be from another boot, and its processes somebody else's.
-read -r boot </proc/sys/kernel/random/boot_id
+# Of other boots.
+for old in "${run%/*}"/*; do [ "$old" = "$run" ] || rm -rf "$old"; done
 # Seconds since boot: a board's clock may jump.
 now() {
 	read -r up _ </proc/uptime
@@ -16,22 +16,21 @@ silent() {
 }
 # Puts away the lock of $1, which is over: one of several who saw that does it, while it is the same lock still.
 free() {
-	over=$lock/over.${1%% *}
-	mkdir "$over" 2>/dev/null || return
+	mkdir "$lock/over.$1" 2>/dev/null || return
 	if [ "$(cat "$lock/pid" 2>/dev/null)" = "$1" ]; then
 		rm -rf "$lock"
 	else
-		rmdir "$over"
+		rmdir "$lock/over.$1"
 	fi
 }
 take() {
 	owner=$(cat "$lock/pid" 2>/dev/null)
 	if [ -z "$owner" ]; then
 		:
-	elif [ "${owner#* }" != "$boot" ] || ! kill -0 "${owner%% *}" 2>/dev/null; then
+	elif ! kill -0 "$owner" 2>/dev/null; then
 		free "$owner"
 	elif silent; then
-		for pid in "${owner%% *}" $(ls "$run/writers" 2>/dev/null); do
+		for pid in "$owner" $(ls "$run/writers" 2>/dev/null); do
 			kill -9 "-$pid" 2>/dev/null
 			kill -9 "$pid" 2>/dev/null
 		done
@@ -51,16 +50,14 @@ done
 trap 'rm -rf "$lock"' EXIT
 trap 'exit 9' HUP INT TERM PIPE
 # At once: who finds a lock with half a number would take it away.
-{ echo "$$ $boot" >"$lock/pid.new" && mv "$lock/pid.new" "$lock/pid"; } || die "cannot write $lock"
+{ echo $$ >"$lock/pid.new" && mv "$lock/pid.new" "$lock/pid"; } || die "cannot write $lock"
 printf '%s\n' "$1" >"$lock/by"
 date -u +%Y-%m-%dT%H:%M:%SZ >"$lock/since"
 # What a deploy whose connection broke still has running: it ends by itself, as its input has.
 for writer in "$run"/writers/*; do
 	[ -e "$writer" ] || continue
 	tries=0
-	# One that has just begun has yet to say in which boot.
-	{ [ ! -s "$writer" ] || cmp -s "$writer" /proc/sys/kernel/random/boot_id; } || rm -f "$writer"
-	while [ -e "$writer" ] && kill -0 "${writer##*/}" 2>/dev/null; do
+	while kill -0 "${writer##*/}" 2>/dev/null; do
 		tries=$((tries + 1))
 		if [ $tries -gt 60 ]; then
 			echo "process ${writer##*/} of a deploy whose connection broke still runs there"

@@ -6,7 +6,7 @@ for name in compatible model; do
 	[ ! -r /proc/device-tree/$name ] || printf '%s %s\n' $name "$(tr '\000' ' ' </proc/device-tree/$name)"
 done
 # A small busybox may lack some.
-for tool in cmp cp cut dd df find grep gzip head mv od sed sha256sum sort stat tail tar tr wc xargs; do
+for tool in cmp cp cut dd df find grep head mv od sed sha256sum sort stat tail tar tr wc xargs; do
 	command -v $tool >/dev/null || echo "lacks $tool"
 done
 free() { df -Pk "$1" 2>/dev/null | tail -n 1 | { read -r _ _ _ kib _ && echo "$kib"; }; }
@@ -34,7 +34,11 @@ while read -r _ _ number _ point options rest; do
 done </proc/self/mountinfo
 [ -z "$ro" ] || echo "root-ro 1"
 [ -z "$held" ] || echo "modules-on $held"
-! command -v zstd >/dev/null || echo "zstd 1"
+if command -v zstd >/dev/null; then
+	echo "zstd 1"
+else
+	command -v gzip >/dev/null || echo "lacks gzip"
+fi
 evidence() {
 	if [ -e "$boot_at/$1" ] && grep -q -a -F -e "$2" "$boot_at/$1" 2>/dev/null; then
 		echo "evidence $1"
@@ -102,13 +106,16 @@ base() {
 		echo "base $running"
 		# Of one that is gone nothing is taken over: the image's kernel is another.
 		cd "$store/$running" 2>/dev/null || return 0
-		if stamp | cmp -s - stamp && all_noted; then
-			noted .
-		else
-			find modules -type f -print0 | hash_files
+		{
+			if stamp | cmp -s - stamp && all_noted; then
+				noted modules/
+			else
+				find modules -type f -print0 | hash_files
+			fi
+			[ ! -f config ] || sha256sum config
 			noted boot/
 			noted kernel/
-		fi | sed 's/^/base-file /'
+		} | sed 's/^/base-file /'
 	elif cd "/lib/modules/$(uname -r)" 2>/dev/null; then
 		find . -type f -print0 | hash_files | sed 's|  \./|  modules/|; s/^/base-file /'
 	fi

@@ -1,12 +1,14 @@
 # Replaces the running module $1 by the one on stdin, gzipped, and the modules that use it; $2... are those it needs.
 name=$1
 shift
+writing
+# Half done is worse than done.
+trap '' HUP INT TERM PIPE
 mkdir -p "$run/new"
-file=$run/new/$name.ko
+cd "$run" || die "cannot enter $run"
+file=new/$name.ko
 gzip -dc >"$file" || die "the module did not arrive"
 [ ! -d "/sys/module/$name" ] || [ -e "/sys/module/$name/initstate" ] || die "$name is built into the running kernel"
-# Elsewhere may be what an earlier boot was given.
-[ "$run" = /run/bimg ] || rm -f "$run"/*.ko
 was='' order='' lost='' first=''
 # What the board's configuration and the kernel's command line say for module $1: modprobe knows, or it is busybox's.
 options() {
@@ -20,14 +22,14 @@ options() {
 # Loads module $1 from file $2.
 insert() {
 	# shellcheck disable=SC2046
-	insmod "$2" $(options "$1") 2>"$run/error"
+	insmod "$2" $(options "$1") 2>error
 }
 # Loads module $1: what this boot was given for it, or the board's own.
 load() {
-	if [ -e "$run/$1.ko" ]; then insert "$1" "$run/$1.ko"; else modprobe "$1" 2>"$run/error"; fi
+	if [ -e "$1.ko" ]; then insert "$1" "./$1.ko"; else modprobe "$1" 2>error; fi
 }
 # Why that failed; of a process that the kernel killed its shell says so.
-why() { tail -n 1 "$run/error"; }
+why() { tail -n 1 error; }
 # Whether module $1 crashed while it came or went. It stays so, and what asks for it waits.
 stuck() {
 	case $(cat "/sys/module/$1/initstate" 2>/dev/null) in coming | going) ;; *) return 1 ;; esac
@@ -38,7 +40,7 @@ unload() {
 		unload "${holder##*/}"
 	done
 	[ -e "/sys/module/$1/initstate" ] || return 0
-	rmmod "$1" 2>"$run/error" || fail "$1" "$1 cannot be unloaded: $(why)" "a process, a mount or another driver uses it, or it has no exit function"
+	rmmod "$1" 2>error || fail "$1" "$1 cannot be unloaded: $(why)" "a process, a mount or another driver uses it, or it has no exit function"
 	[ "$1" = "$name" ] || order="$1 $order"
 }
 reload() {
@@ -74,7 +76,7 @@ insert "$name" "$file" || {
 	order="$was $order"
 	fail "$name" "$name cannot be loaded: $(why)"
 }
-mv "$file" "$run/$name.ko"
+mv "$file" .
 reload
 again=$order order=''
 [ -z "$lost" ] || { said >&2 && fail "${first%% *}" "$first"; }

@@ -4,7 +4,9 @@ umask 022
 store=/lib/modules/.bimg
 run=/run
 [ -d $run ] && [ -w $run ] || run=/tmp
-run=$run/bimg
+# Where that is on a disk, what another boot left there means nothing.
+{ read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
+run=$run/bimg/$boot
 boot_at='' boot_dev='' boot_undo='' root_undo=''
 
 # Ends with a reason, and perhaps a hint.
@@ -55,8 +57,7 @@ boot_find() {
 
 # Before the first write: the next deploy waits for the end of this script, also when its connection is gone.
 writing() {
-	read -r boot </proc/sys/kernel/random/boot_id
-	mkdir -p "$run/writers" && echo "$boot" >"$run/writers/$$"
+	mkdir -p "$run/writers" && : >"$run/writers/$$"
 	trap boot_close EXIT
 	trap 'exit 9' HUP INT TERM PIPE
 }
