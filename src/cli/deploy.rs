@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::cli::BuildArgs;
 use crate::deploy::fleet::Pace;
@@ -42,11 +42,12 @@ impl SshArgs {
 
 /// Put a new kernel on running boards, and take it back when it does not come up
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("boards").args(["host", "group"]).required(true).multiple(true))]
 pub struct Deploy {
     #[command(flatten)]
     build: BuildArgs,
     /// [USER@]HOST[:PORT], or a name of hosts.toml; may be repeated
-    #[arg(long, value_name = "HOST", required_unless_present = "group", help_heading = "Boards")]
+    #[arg(long, value_name = "HOST", help_heading = "Boards")]
     host: Vec<String>,
     /// Group of hosts.toml; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Boards")]

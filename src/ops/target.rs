@@ -122,13 +122,13 @@ impl Removed {
 
 /// A board after a rollback.
 #[derive(Debug, Clone, Serialize)]
-pub struct Back {
+pub struct RolledBack {
     host: String,
     running: String,
     release: String,
 }
 
-impl Back {
+impl RolledBack {
     /// JSON on one line.
     pub fn json(&self) -> Result<String> {
         json(self)
@@ -193,7 +193,7 @@ impl TargetOptions {
     }
 
     /// `bimg target rollback`.
-    pub fn rollback(&self, progress: &dyn Progress) -> Result<Back> {
+    pub fn rollback(&self, progress: &dyn Progress) -> Result<RolledBack> {
         self.with(|reach, remote| {
             let slots = reach.slots;
             let held = deploy::lock(&remote, &whoami())?;
@@ -213,7 +213,7 @@ impl TargetOptions {
                 trial::wait(reach, &facts.boot_id, Instant::now(), time, progress).map_err(told)?;
             let running = back.running().unwrap_or("image").to_string();
             if running == name {
-                return Ok(Back { host: self.place.host.to_string(), running, release: back.release });
+                return Ok(RolledBack { host: self.place.host.to_string(), running, release: back.release });
             }
             Err(Error::new(format!("{} runs {running}, and {name} was to be started", self.place.host))
                 .hint("`bimg target status` shows what its boot loader is told"))

@@ -61,8 +61,8 @@ fn hosts() {
         &lab.run(&["deploy", "--board", "acme"]),
         2,
         "error: the following required arguments were not provided:\n  \
-         --host <HOST>\n\n\
-         Usage: bimg deploy --board <NAME|FILE> --ssh-config <FILE> --host <HOST>\n\n\
+         <--host <HOST>|--group <NAME>>\n\n\
+         Usage: bimg deploy --board <NAME|FILE> --ssh-config <FILE> <--host <HOST>|--group <NAME>>\n\n\
          For more information, try '--help'.\n",
     );
     assert_refused(
