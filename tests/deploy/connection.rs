@@ -2,6 +2,7 @@
 
 use crate::common::live::eventually;
 use crate::lab::{Lab, assert_refused, assert_text};
+use crate::refusals::keep_boot_read_only;
 
 /// Adds a line to a board's `sshd_config`.
 fn serve(lab: &Lab, name: &str, line: &str) {
@@ -49,7 +50,6 @@ fn a_jump_host_is_as_strict_as_a_board_and_asks_as_little() {
 #[test]
 fn what_a_login_would_want() {
     let lab = Lab::new();
-    let board = lab.board();
     lab.edit_kernel("changed");
     serve(&lab, "board", &format!("Banner {}", lab.project.root().join("banner").display()));
     std::fs::write(lab.project.root().join("banner"), "Welcome\nPermission denied (to strangers).\n")
@@ -60,16 +60,7 @@ fn what_a_login_would_want() {
     );
     lab.deploy(&["--dry-run"]).ok();
     // What a script says stays readable.
-    board.write("proc/self/mountinfo", &board.read("proc/self/mountinfo").replace("/boot rw", "/boot ro"));
-    board.write("var/mount-fails", "");
-    assert_refused(
-        &lab.deploy(&[]),
-        1,
-        "error: deploy to board failed\n  \
-         caused by: board: cannot take the kernel\n  \
-         caused by: /boot is mounted read-only and stays so: mount: permission denied\n\n\
-         hint: `mount -o remount,rw /boot` on the board says more; a card may have a lock switch\n",
-    );
+    keep_boot_read_only(&lab);
     eventually("the end of all clients", || lab.clients().is_empty());
 }
 

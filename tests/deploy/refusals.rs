@@ -322,9 +322,8 @@ fn no_room() {
     );
 }
 
-#[test]
-fn a_boot_partition_that_stays_read_only() {
-    let lab = changed();
+/// Has the board's boot partition stay read-only, and a deploy refused for that.
+pub fn keep_boot_read_only(lab: &Lab) {
     let board = lab.board();
     board.write("proc/self/mountinfo", &board.read("proc/self/mountinfo").replace("/boot rw", "/boot ro"));
     board.write("var/mount-fails", "");
@@ -336,6 +335,13 @@ fn a_boot_partition_that_stays_read_only() {
          caused by: /boot is mounted read-only and stays so: mount: permission denied\n\n\
          hint: `mount -o remount,rw /boot` on the board says more; a card may have a lock switch\n",
     );
+}
+
+#[test]
+fn a_boot_partition_that_stays_read_only() {
+    let lab = changed();
+    let board = lab.board();
+    keep_boot_read_only(&lab);
     assert_eq!(board.deployments(), [] as [&str; 0]);
     assert_eq!((board.state().0.as_str(), board.boots()), ("image", 1));
 }
