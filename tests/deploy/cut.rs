@@ -16,7 +16,7 @@ fn cut_at_thirty_random_bytes() {
     lab.edit_module("new");
     many_modules(&lab, 32, 32 << 10);
     // A network slower than the board, so that what went over it has been unpacked when it is cut.
-    board.wire().limit(4_000_000);
+    board.wire().limit(1_000_000);
     let deploy = || {
         let before = board.wire().sent();
         let outcome = lab.deploy(&["--no-reboot"]);
@@ -119,7 +119,7 @@ fn parts_that_arrived_are_not_sent_again() {
     let board = lab.board();
     // More than a part holds.
     many_modules(&lab, 8, 6 << 20);
-    board.wire().limit(4_000_000);
+    board.wire().limit(1_000_000);
     let live = lab.live(&["deploy", "--board", "acme", "--host", "board", "--no-reboot"]);
     // By what is there, not by what was sent: on a busy host that may still be on its way.
     let whole = || {
