@@ -140,11 +140,11 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for At<T> {
 
 /// Parses a profile.
 pub fn parse<T: DeserializeOwned>(file: &DataFile) -> Result<T> {
-    parse_plain(&file.shown, "profile", file.text()?)
+    parse_text(&file.shown, "profile", file.text()?)
 }
 
-/// Parses a TOML file of another kind, `what`.
-pub fn parse_plain<T: DeserializeOwned>(shown: &str, what: &str, text: &str) -> Result<T> {
+/// Parses the text of a TOML file of any kind, `what`.
+pub fn parse_text<T: DeserializeOwned>(shown: &str, what: &str, text: &str) -> Result<T> {
     let text = Text::new(shown, text);
     let before = CURRENT.replace(Some(Arc::clone(&text)));
     let parsed = toml::from_str(&text.text);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Place;
-use crate::board::text::{At, parse_plain};
+use crate::board::text::{At, parse_text};
 use crate::error::{Error, Result, nearest};
 use crate::fsx;
 
@@ -54,7 +54,7 @@ impl Hosts {
 
     fn parse(text: &str, path: &Path) -> Result<Hosts> {
         let shown = path.display().to_string();
-        let mut hosts: Hosts = parse_plain(&shown, "list of hosts", text).map_err(|error| {
+        let mut hosts: Hosts = parse_text(&shown, "list of hosts", text).map_err(|error| {
             error
                 .hint("`[host.NAME]` with `address` and perhaps `console-log`; `[group]` with lists of names")
         })?;

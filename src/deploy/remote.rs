@@ -165,6 +165,11 @@ impl Remote {
         })
     }
 
+    /// What the board says of itself briefly.
+    pub fn peek(&self) -> Result<Facts> {
+        Facts::parse(&self.run("look at the board", include_str!("remote/peek.sh"), &[])?)
+    }
+
     /// Looks at everything. `images`: boot files of the image's own kernel whose hashes are wanted, with what they are
     /// called in a deployment.
     pub fn look(&self, slots: &dyn Slots, images: &[(String, String)], base: bool) -> Result<Facts> {

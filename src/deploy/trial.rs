@@ -112,7 +112,7 @@ pub fn wait(
 
 fn peek(reach: Reach<'_>) -> Result<(Remote, Facts)> {
     let remote = reach.open()?;
-    let facts = Facts::parse(&remote.run("look at the board", include_str!("remote/peek.sh"), &[])?)?;
+    let facts = remote.peek()?;
     Ok((remote, facts))
 }
 

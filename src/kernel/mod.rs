@@ -33,7 +33,7 @@ mod uimage;
 
 pub use build::build;
 pub use goals::make as make_goals;
-pub use module::{build_module, is_module_name};
+pub use module::{build_module, is_module_name, module_name};
 pub use source_tree::check;
 pub use spec::{Fragment, KernelArtifacts, KernelSpec, image_targets};
 pub use stamp::{Freshness, freshness};

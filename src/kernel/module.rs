@@ -78,19 +78,20 @@ impl Staged {
     /// `drivers/net/dummy.ko`.
     fn find(&self, name: &str) -> Result<String> {
         let wanted = name.replace('-', "_");
+        let is_wanted = |path: &str| module_name(path).as_ref() == Some(&wanted);
         let ours = self.order.lines().filter_map(|line| line.strip_prefix("kernel/"));
-        if let Some(line) = ours.clone().find(|line| stem(line) == wanted) {
+        if let Some(line) = ours.clone().find(|line| is_wanted(line)) {
             return Ok(line.to_string());
         }
         let set = "`--set CONFIG_X=m` and a whole deploy make it a module";
-        if self.builtin.lines().any(|line| stem(line) == wanted) {
+        if self.builtin.lines().any(is_wanted) {
             return Err(Error::usage(format!("`{name}` is built into this kernel")).hint(set));
         }
-        if self.dep.lines().filter_map(|line| line.split_once(':')).any(|(path, _)| stem(path) == wanted) {
+        if self.dep.lines().filter_map(|line| line.split_once(':')).any(|(path, _)| is_wanted(path)) {
             return Err(Error::usage(format!("module `{name}` is not of the kernel's own tree"))
                 .hint("a deploy without `--module` brings it: what has changed is built and sent"));
         }
-        let all: Vec<String> = ours.map(stem).collect();
+        let all: Vec<String> = ours.filter_map(module_name).collect();
         let error = Error::usage(format!("this kernel has no module `{name}`"));
         Err(match nearest(&wanted, all.iter().map(String::as_str)) {
             Some(near) => error.hint(format!("nearest: `{near}`")),
@@ -100,9 +101,9 @@ impl Staged {
 }
 
 /// `snd_pcm`, of `sound/snd-pcm.ko.xz`.
-fn stem(path: &str) -> String {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    file.split_once(".ko").map_or("", |(stem, _)| stem).replace('-', "_")
+pub fn module_name(path: &str) -> Option<String> {
+    let (name, _) = path.rsplit('/').next()?.split_once(".ko")?;
+    Some(name.replace('-', "_"))
 }
 
 #[cfg(test)]

@@ -295,12 +295,10 @@ pub fn deploy_module(
         deploy::with_slots(board, |slots| {
             let remote = Reach { host: &place.host, ssh: &options.ssh, slots, boot_partition }.open()?;
             let held = deploy::lock(&remote, &by)?;
-            let words = remote.run("ask what it runs", "uname -r\nuname -m\n", &[])?;
-            let (release, machine) = words.trim().split_once('\n').unwrap_or((words.trim(), ""));
-            gate::check_machine(board, machine)
+            let facts = remote.peek()?;
+            gate::check_machine(board, &facts.machine)
                 .map_err(|error| error.context(format!("{}: cannot reload the module", place.host)))?;
-            let release = release.to_string();
-            Ok((remote, held, release))
+            Ok((remote, held, facts.release))
         })
     };
     std::thread::scope(|scope| {

@@ -120,7 +120,8 @@ impl ManifestKernel {
             .replace(&spec.dir.display().to_string(), "$BUILD")
             .replace(&spec.source.display().to_string(), "$SOURCE");
         let modules = fsx::read_optional(&kernel.modules_dir.join("modules.dep"))?.unwrap_or_default();
-        let mut modules: Vec<String> = modules.lines().filter_map(module_name).collect();
+        let mut modules: Vec<String> =
+            modules.lines().filter_map(|line| kernel::module_name(line.split_once(':')?.0)).collect();
         modules.sort();
         Ok(ManifestKernel {
             release: kernel.release.clone(),
@@ -130,13 +131,6 @@ impl ManifestKernel {
             modules,
         })
     }
-}
-
-/// `kernel/drivers/net/dummy.ko: ...` is the module `dummy`.
-fn module_name(line: &str) -> Option<String> {
-    let (path, _) = line.split_once(':')?;
-    let (name, _) = path.rsplit('/').next()?.split_once(".ko")?;
-    Some(name.replace('-', "_"))
 }
 
 /// The `bimg build` that makes the same artifacts. Files and secrets are named by digest, not by place.

@@ -115,7 +115,7 @@ fn list(names: &[String]) -> String {
 
 /// Reads the text of a toolchain file; `origin` is how messages call it.
 pub fn parse(name: &str, origin: &str, text: &str) -> Result<Toolchain> {
-    let mut toolchain: Toolchain = text::parse_plain(origin, "toolchain", text)?;
+    let mut toolchain: Toolchain = text::parse_text(origin, "toolchain", text)?;
     toolchain.name = name.to_string();
     let wrong = |what: &str| Err(Error::usage(format!("{origin}: {what}")));
     match toolchain.kind {

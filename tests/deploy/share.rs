@@ -76,14 +76,21 @@ fn kernels_go_with_the_last_deployment_that_has_them() {
     );
 }
 
-#[test]
-fn a_kernel_that_is_damaged_is_not_shared() {
-    let lab = large();
+/// Has the board run a kernel that is not the image's: where that lies, and its digest.
+fn runs_its_own(lab: &Lab) -> (String, String) {
     let board = lab.board();
     lab.edit_kernel("one");
     lab.deploy(&[]).ok();
     let image = board.kernel(&board.running()) + "/Image";
     let whole = board.digests(&[&image]);
+    (image, whole)
+}
+
+#[test]
+fn a_kernel_that_is_damaged_is_not_shared() {
+    let lab = large();
+    let board = lab.board();
+    let (image, whole) = runs_its_own(&lab);
     lab.edit_kernel("two");
     lab.deploy(&[]).ok();
     fs::write(board.path(&image), "half").unwrap();
@@ -103,10 +110,7 @@ fn a_kernel_that_is_damaged_is_not_shared() {
 fn a_kernel_that_was_damaged_while_it_ran_is_brought_again() {
     let lab = large();
     let board = lab.board();
-    lab.edit_kernel("one");
-    lab.deploy(&[]).ok();
-    let image = board.kernel(&board.running()) + "/Image";
-    let whole = board.digests(&[&image]);
+    let (image, whole) = runs_its_own(&lab);
     fs::write(board.path(&image), "half").unwrap();
     lab.edit_module("other");
     // It was good when it was started, and is not read for each deploy.

@@ -1,6 +1,6 @@
 # Marks the running deployment $1 as one that works; $2 is the boot it was seen in.
 # $3 the default until now, if it ran: a deployment or `image`
-[ "$(cat /proc/sys/kernel/random/boot_id)" = "$2" ] || die "the board has rebooted meanwhile"
+[ "$boot" = "$2" ] || die "the board has rebooted meanwhile"
 root_open
 last=0 latest=''
 for file in "$store"/*/good; do

@@ -19,10 +19,7 @@ modules=$(readlink -f "$store" || readlink -f /lib/modules || readlink -f /lib) 
 while read -r _ _ number _ point options rest; do
 	case $modules/ in
 	"${point%/}"/*)
-		case ",$options,${rest##* }," in
-		*,ro,*) ro=1 ;;
-		*) ro='' ;;
-		esac
+		if read_only "$options" "$rest"; then ro=1; else ro=''; fi
 		rest=" $rest"
 		rest=${rest#* - }
 		held="$point ${rest%% *}"

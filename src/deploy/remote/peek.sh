@@ -2,6 +2,6 @@
 echo "machine $(uname -m)"
 echo "release $(uname -r)"
 printf 'version %s\n' "$(uname -v)"
-echo "boot-id $(cat /proc/sys/kernel/random/boot_id)"
+echo "boot-id $boot"
 # `echo` makes two lines of `\n` in some shells.
 printf 'cmdline %s\n' "$(cat /proc/cmdline)"

@@ -16,6 +16,11 @@ die() {
 	exit 9
 }
 
+# Whether a mount of /proc/self/mountinfo is read-only: its own options $1, and $2 that ends with its filesystem's.
+read_only() {
+	case ",$1,${2##* }," in *,ro,*) ;; *) return 1 ;; esac
+}
+
 # Sets boot_dev, boot_at, boot_ro: the filesystem that the boot loader reads, as partition $1 of root's disk, or
 # the mounted one that has file $2. boot_at is empty while it is not mounted.
 boot_find() {
@@ -47,10 +52,7 @@ boot_find() {
 			boot_dev=${rest%% *}
 		fi
 		boot_at=$point
-		case ",$options,${rest##* }," in
-		*,ro,*) boot_ro=1 ;;
-		*) boot_ro='' ;;
-		esac
+		if read_only "$options" "$rest"; then boot_ro=1; else boot_ro=''; fi
 	done </proc/self/mountinfo
 	[ -n "$boot_at$boot_dev" ]
 }
@@ -96,10 +98,7 @@ root_open() {
 	writing
 	while read -r _ _ _ _ point options rest; do
 		[ "$point" = / ] || continue
-		case ",$options,${rest##* }," in
-		*,ro,*) root_undo=ro ;;
-		*) root_undo='' ;;
-		esac
+		if read_only "$options" "$rest"; then root_undo=ro; else root_undo=''; fi
 	done </proc/self/mountinfo
 	[ -n "$root_undo" ] || return 0
 	mount -o remount,rw / 2>"$run/error" || die "/ is mounted read-only and stays so: $(tail -n 1 "$run/error")"
