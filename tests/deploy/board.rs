@@ -303,7 +303,7 @@ impl Board {
 
     /// Where scripts keep what is of this boot.
     pub fn run(&self) -> String {
-        format!("run/bimg/{}", self.read("proc/sys/kernel/random/boot_id").trim())
+        format!("run/bimg/deploy/{}", self.read("proc/sys/kernel/random/boot_id").trim())
     }
 
     /// Names below a directory.

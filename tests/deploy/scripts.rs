@@ -43,7 +43,7 @@ fn lock(dir: &Path, before: &str) -> Child {
 /// Where its scripts keep what is of this boot.
 fn run(dir: &Path) -> PathBuf {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    dir.join("bimg").join(boot.trim())
+    dir.join("bimg/deploy").join(boot.trim())
 }
 
 /// What it says first.
@@ -83,7 +83,7 @@ fn a_lock_that_was_left_goes_to_one() {
 fn a_lock_of_another_boot_holds_nothing() {
     // Where /run is on a disk, and the power was cut.
     let dir = tempfile::tempdir().unwrap();
-    let old = dir.path().join("bimg/00000000-0000-4000-8000-000000000001");
+    let old = dir.path().join("bimg/deploy/00000000-0000-4000-8000-000000000001");
     std::fs::create_dir_all(old.join("lock")).unwrap();
     std::fs::create_dir_all(old.join("writers")).unwrap();
     std::fs::write(dir.path().join("uptime"), "100.00 1.00\n").unwrap();
@@ -93,9 +93,14 @@ fn a_lock_of_another_boot_holds_nothing() {
     std::fs::write(old.join("lock/pid"), &pid).unwrap();
     std::fs::write(old.join("lock/beat"), "20\n").unwrap();
     std::fs::write(old.join("writers").join(&pid), "").unwrap();
+    // What the image keeps there: who may log in.
+    let keys = dir.path().join("bimg/ssh/authorized_keys");
+    std::fs::create_dir_all(keys.parent().unwrap()).unwrap();
+    std::fs::write(&keys, "").unwrap();
     let mut next = lock(dir.path(), "");
     assert_eq!(said(&mut next), "taken");
     assert!(!old.exists());
+    assert!(keys.exists());
     assert_eq!(innocent.try_wait().unwrap(), None);
     innocent.kill().unwrap();
     innocent.wait().unwrap();

@@ -4,9 +4,9 @@ umask 022
 store=/lib/modules/.bimg
 run=/run
 [ -d $run ] && [ -w $run ] || run=/tmp
-# Where that is on a disk, what another boot left there means nothing.
+# Where that is on a disk, what another boot left there means nothing. Beside it is what the image itself keeps.
 { read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
-run=$run/bimg/$boot
+run=$run/bimg/deploy/$boot
 boot_at='' boot_dev='' boot_undo='' root_undo=''
 
 # Ends with a reason, and perhaps a hint.
